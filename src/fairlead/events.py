@@ -1,0 +1,187 @@
+"""Everything that can be logged, as types: one frozen dataclass an event, which prints as one sentence.
+
+Sinks are adapters; they get the object, not the sentence, and may use its fields. `level` is a syslog severity (RFC 5424 section
+6.2.1): 3 error, 4 warning, 5 notice, 6 informational, 7 debug.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fairlead.model import Address, ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root; `level` belongs to the type."""
+
+    level: ClassVar[int] = 6
+
+    @property
+    def name(self) -> str:
+        """The type's name in the log: `BackendDown` is `backend-down`."""
+        words = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(self).__name__)
+        return words.lstrip("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    level: ClassVar[int] = 5
+    version: str
+    config: str
+    adopted: bool
+
+    def __str__(self) -> str:
+        how = "adopted the running data plane" if self.adopted else "built a new data plane"
+        return f"fairlead {self.version} started with {self.config}: {how}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Event):
+    level: ClassVar[int] = 5
+    why: str
+
+    def __str__(self) -> str:
+        return f"stopped: {self.why}; the data plane forwards on (`fairlead detach` removes it)"
+
+
+@dataclass(frozen=True, slots=True)
+class Attached(Event):
+    level: ClassVar[int] = 5
+    interface: str
+    mode: str
+    replaced: bool
+
+    def __str__(self) -> str:
+        verb = "replaced the program on" if self.replaced else "attached to"
+        return f"{verb} {self.interface} in {self.mode} mode"
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(Event):
+    level: ClassVar[int] = 4
+    says: str
+
+    def __str__(self) -> str:
+        return self.says
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded(Event):
+    level: ClassVar[int] = 5
+    config: str
+    changed: bool
+
+    def __str__(self) -> str:
+        return f"reloaded {self.config}" if self.changed else f"reloaded {self.config}: nothing has changed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused(Event):
+    level: ClassVar[int] = 3
+    config: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"kept the running configuration, {self.config} is not usable:\n{self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operated(Event):
+    """An operation was carried out; `text` is the text of the operation."""
+
+    text: str
+    about: ServiceKey | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFailed(Event):
+    level: ClassVar[int] = 3
+    text: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"failed, will be tried again: {self.text}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendUp(Event):
+    level: ClassVar[int] = 5
+    service: ServiceKey
+    backend: Address
+    says: str
+
+    def __str__(self) -> str:
+        return f"backend {self.backend} is up for {self.service}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendDown(Event):
+    level: ClassVar[int] = 5
+    service: ServiceKey
+    backend: Address
+    says: str
+
+    def __str__(self) -> str:
+        return f"backend {self.backend} is down for {self.service}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class VipUp(Event):
+    level: ClassVar[int] = 5
+    vip: Address
+
+    def __str__(self) -> str:
+        return f"VIP {self.vip} is up"
+
+
+@dataclass(frozen=True, slots=True)
+class VipDown(Event):
+    level: ClassVar[int] = 4
+    vip: Address
+    says: str
+
+    def __str__(self) -> str:
+        return f"VIP {self.vip} is down: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged(Event):
+    backend: Address
+    says: str
+
+    def __str__(self) -> str:
+        return f"path to backend {self.backend}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp(Event):
+    level: ClassVar[int] = 5
+    peer: Address
+    remote_as: int
+
+    def __str__(self) -> str:
+        return f"BGP peer {self.peer} (AS {self.remote_as}) is established"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown(Event):
+    level: ClassVar[int] = 4
+    peer: Address
+    says: str
+
+    def __str__(self) -> str:
+        return f"BGP peer {self.peer} is down: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired(Event):
+    level: ClassVar[int] = 4
+    text: str
+
+    def __str__(self) -> str:
+        return f"a table did not hold what was written, repaired: {self.text}"
