@@ -1,0 +1,98 @@
+# Fairlead: `make help` lists what there is to do. Everything is quick the second time: stamps live beside what they vouch for.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+CLANG ?= clang-19
+CLANG_FORMAT ?= clang-format-19
+LLVM_STRIP ?= llvm-strip-19
+
+OBJECTS := src/fairlead/_objects
+BPF_SOURCES := $(wildcard bpf/*.bpf.c bpf/lab/*.bpf.c)
+BPF_OBJECTS := $(patsubst %.c,$(OBJECTS)/%.o,$(notdir $(BPF_SOURCES)))
+# -mcpu=v3 is what the kernel floor, 5.15, understands; libbpf's headers want the multiarch directory on Debian.
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+EXTENSION := src/fairlead/_native/_ext.abi3.so
+EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
+C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
+
+.PHONY: help setup ready bpf ext tools kernels demo test check bench requirements clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing, build everything (DRY=1: only say what would be done)
+ifdef DRY
+	@scripts/setup.sh dry
+else
+	@scripts/setup.sh packages
+	@$(MAKE) ready
+endif
+
+ready: $(VENV)/.requirements bpf ext $(VENV)/.editable tools
+
+$(VENV)/.requirements: requirements.txt requirements-dev.txt
+	@scripts/setup.sh venv
+	@touch $@
+
+$(VENV)/.editable: pyproject.toml setup.py $(VENV)/.requirements
+	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+bpf: $(BPF_OBJECTS) ## compile the BPF objects
+
+# One rule for both source directories: VPATH would also find stale objects.
+define object_rule
+$(OBJECTS)/$(notdir $(1:.c=.o)): $(1) Makefile
+	@command -v $(CLANG) >/dev/null || { echo "$(CLANG) is missing: make setup installs it" >&2; exit 1; }
+	@mkdir -p build/bpf $(OBJECTS)
+	$(CLANG) $(BPF_FLAGS) -MMD -MP -MF build/bpf/$(notdir $(1:.c=.d)) -MT $$@ -c $$< -o build/bpf/$$(@F)
+	@$(LLVM_STRIP) -g build/bpf/$$(@F)
+	@mv build/bpf/$$(@F) $$@
+endef
+$(foreach source,$(BPF_SOURCES),$(eval $(call object_rule,$(source))))
+-include $(wildcard build/bpf/*.d)
+
+ext: $(EXTENSION) ## build the C extension in place
+
+$(EXTENSION): $(EXTENSION_SOURCES) $(VENV)/.requirements
+	$(PYTHON) setup.py --quiet build_ext --inplace
+	@touch $@
+
+tools: $(wildcard scripts/tools.sh)
+	@if [ -x scripts/tools.sh ]; then scripts/tools.sh; fi
+
+kernels: ## fetch QEMU and the other kernels that tests/kernels boots
+	@scripts/setup.sh kernels
+
+demo: setup ## real HTTP requests through a lab, a backend dies and comes back (DOWN=1: tear the lab down afterwards)
+	@$(PYTHON) -m fairlead.lab.demo $(if $(DOWN),--down)
+
+test: setup ## everything, as root, one pytest run
+	@[ "$$(id -u)" = 0 ] || { echo "make test needs root: network namespaces and BPF" >&2; exit 1; }
+	@$(MAKE) kernels || true
+	@$(PYTHON) -m pytest tests
+
+check: ready ## what needs no root: formats, warnings, types, layers, pure tests
+	@[ -z "$(C_SOURCES)" ] || $(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(PYTHON) -m pytest -q tests/repo tests/unit tests/wire
+
+bench: setup ## measure the data plane; rewrites bench/RESULTS.md and bench/results.json
+	@$(PYTHON) -m bench
+
+requirements: ## pin the dependencies anew; no index, link or host is written into the files
+	@for name in requirements requirements-dev; do \
+		$(VENV)/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
+			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file $$name.txt $$name.in; \
+	done
+
+clean: ## remove what was built; the virtual environment and .tools stay
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis $(OBJECTS)/*.o $(EXTENSION)
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
