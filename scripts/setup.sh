@@ -150,6 +150,7 @@ dry() {
 	fi
 	say "Python packages, into $VENV only: $(sed -nE 's/^([A-Za-z0-9_.-]+==[^ ]+) .*/\1/p' requirements.txt requirements-dev.txt | sort -fu | paste -sd ' ')"
 	say "unpacked into .tools, not installed: BIRD and nginx for the lab; busybox, kmod and a Debian kernel for make test"
+	[ ! -x scripts/tools.sh ] || DRY=1 scripts/tools.sh
 	say "no service is started or enabled, no setting of the system is changed"
 }
 
