@@ -37,14 +37,14 @@ struct vip_bitmap {
 #define SERVICE_SIZE_SHIFT 28
 #define SERVICE_SIZE_BITS 20
 #define SERVICE_FLAG_SHIFT 48
-#define SERVICE_LIVE 1	 /* set in every row in use, so that a service without a backend (size 0) still exists */
+#define SERVICE_LIVE 1 /* set in every row in use, so that a service without a backend (size 0) still exists */
 #define SERVICE_STICKY 2 /* the slot hash covers the addresses only */
 #define SERVICE_UNTRACKED 4 /* no flow entries: every packet takes its slot */
 
 struct service {
 	__u8 vip[16];
-	__u32 l4;	/* port 0: every port of the protocol; protocol 0 too: the VIP's own row (ping, unknown ports) */
-	__u32 id;	/* names the service to user space; 0 in a VIP's own row */
+	__u32 l4; /* port 0: every port of the protocol; protocol 0 too: the VIP's own row (ping, unknown ports) */
+	__u32 id; /* names the service to user space; 0 in a VIP's own row */
 	__u64 live;
 	__u8 reserved[32];
 };
@@ -63,10 +63,10 @@ struct slots {
 
 enum destination_state {
 	DESTINATION_ACTIVE = 1,
-	DESTINATION_DRAIN = 2,	  /* keeps its flows, gets no new ones */
+	DESTINATION_DRAIN = 2, /* keeps its flows, gets no new ones */
 	DESTINATION_DISABLED = 3, /* no new flows, old ones follow on-down */
-	DESTINATION_DOWN = 4,	  /* health says no; old flows follow on-down */
-	DESTINATION_GONE = 5,	  /* not in the config any more; its flows move */
+	DESTINATION_DOWN = 4, /* health says no; old flows follow on-down */
+	DESTINATION_GONE = 5, /* not in the config any more; its flows move */
 };
 
 enum ttl_rule {
@@ -79,7 +79,7 @@ enum ttl_rule {
 #define DESTINATION_NEXTHOP_SHIFT 0
 #define DESTINATION_NEXTHOP_BITS 24
 #define DESTINATION_FLAG_SHIFT 24
-#define DESTINATION_LIVE 1   /* set in every row in use */
+#define DESTINATION_LIVE 1 /* set in every row in use */
 #define DESTINATION_FOLLOW 2 /* packets of known flows go on to it */
 #define DESTINATION_ACCEPT 4 /* a SYN on a live known flow stays with it */
 #define DESTINATION_STATE_SHIFT 32
@@ -90,10 +90,10 @@ enum ttl_rule {
 struct destination {
 	__u8 vip[16];
 	__u32 l4;
-	__u32 l4_mask;	/* all ones, or with the port's bits clear for a service of every port */
+	__u32 l4_mask; /* all ones, or with the port's bits clear for a service of every port */
 	__u64 live;
 	__u8 backend[16];
-	__u32 service;	/* service.id */
+	__u32 service; /* service.id */
 	__u32 reserved[3];
 };
 
@@ -107,20 +107,20 @@ enum tunnel_kind {
 	TUNNEL_GUE = 4,
 };
 
-#define NEXTHOP_OUTER_IPV6 1	/* the outer header is IPv6 */
-#define NEXTHOP_NO_CHECKSUM 2	/* outer UDP checksum 0 */
+#define NEXTHOP_OUTER_IPV6 1 /* the outer header is IPv6 */
+#define NEXTHOP_NO_CHECKSUM 2 /* outer UDP checksum 0 */
 
 struct nexthop {
 	__u8 mac_destination[6];
 	__u8 mac_source[6];
 	__u32 ifindex;
-	__u16 mtu;	/* largest IP packet the egress takes, outer header included, bytes */
-	__u16 vlan;	/* 802.1Q id of the egress, 0: untagged */
-	__u8 tunnel;	/* enum tunnel_kind */
-	__u8 flags;	/* NEXTHOP_* */
+	__u16 mtu; /* largest IP packet the egress takes, outer header included, bytes */
+	__u16 vlan; /* 802.1Q id of the egress, 0: untagged */
+	__u8 tunnel; /* enum tunnel_kind */
+	__u8 flags; /* NEXTHOP_* */
 	__u16 outer_length; /* bytes of `outer` in use */
-	__u32 outer_sum;    /* ones'-complement sum of the template's checksummed words, unfolded */
-	__u32 port;	/* index into the devmap, 0: send out of the ingress interface */
+	__u32 outer_sum; /* ones'-complement sum of the template's checksummed words, unfolded */
+	__u32 port; /* index into the devmap, 0: send out of the ingress interface */
 	__u8 outer[96];
 };
 
@@ -139,10 +139,10 @@ struct nexthop {
  */
 enum flow_state {
 	FLOW_EMPTY = 0,
-	FLOW_EMBRYONIC = 1,   /* seen once, or within one fine tick; the first to be replaced */
+	FLOW_EMBRYONIC = 1, /* seen once, or within one fine tick; the first to be replaced */
 	FLOW_ESTABLISHED = 2, /* TCP, confirmed by a further non-SYN packet at a later tick; never replaced before it expires */
-	FLOW_DATAGRAM = 3,    /* UDP, confirmed likewise */
-	FLOW_CLOSING = 4,     /* a FIN or RST was seen; packets still follow the entry */
+	FLOW_DATAGRAM = 3, /* UDP, confirmed likewise */
+	FLOW_CLOSING = 4, /* a FIN or RST was seen; packets still follow the entry */
 };
 
 struct bucket {
@@ -166,8 +166,8 @@ struct interface {
 
 struct cell {
 	__u64 packets;
-	__u64 bytes;	/* IP total length */
-	__u64 flows;	/* flow entries made */
+	__u64 bytes; /* IP total length */
+	__u64 flows; /* flow entries made */
 	__u64 reserved;
 };
 
@@ -193,18 +193,18 @@ struct limiter {
 /* ---- settings: one row that may change while packets flow. ---- */
 
 struct settings {
-	__u64 timeouts;	/* byte n: the timeout of flow state n, in ticks of its scale */
+	__u64 timeouts; /* byte n: the timeout of flow state n, in ticks of its scale */
 	__u64 reserved[7];
 };
 
 /* ---- registry: one row per destination id, of user space only: what a restart must not forget. ---- */
 
 struct registry {
-	__u64 since;	/* of the present state, ns since the Unix epoch */
+	__u64 since; /* of the present state, ns since the Unix epoch */
 	__u64 base_packets; /* counters when this id was given to its present owner */
 	__u64 base_bytes;
 	__u64 base_flows;
-	__u32 healthy;	/* 1: the checks last said up */
+	__u32 healthy; /* 1: the checks last said up */
 	__u32 reserved[7];
 };
 
@@ -214,15 +214,15 @@ struct registry {
 
 struct meta {
 	__u64 magic;
-	__u64 complete;	/* 1 once every table is pinned and this row is filled */
+	__u64 complete; /* 1 once every table is pinned and this row is filled */
 	__u64 key_fingerprint; /* of the flow key and the slot seed */
-	__u32 services;	/* rows of each table */
+	__u32 services; /* rows of each table */
 	__u32 destinations;
 	__u32 nexthops;
-	__u32 slots;	/* elements */
-	__u32 buckets;	/* a power of two, at least 65,536 */
+	__u32 slots; /* elements */
+	__u32 buckets; /* a power of two, at least 65,536 */
 	__u32 cpus;
-	__u32 hz;	/* jiffies per second, as measured */
+	__u32 hz; /* jiffies per second, as measured */
 	__u32 fine_shift;
 	__u32 coarse_shift;
 	__u32 reserved[17];
@@ -236,44 +236,42 @@ struct options {
 	__u32 bucket_mask;
 	__u32 service_mask;
 	__u32 destinations; /* stride of the per-CPU cells */
-	__u32 slots;	    /* elements */
-	__u32 fine_shift;   /* jiffies >> fine_shift is a fine tick */
+	__u32 slots; /* elements */
+	__u32 fine_shift; /* jiffies >> fine_shift is a fine tick */
 	__u32 coarse_shift;
-	__u32 echo_limit;   /* echo replies per CPU and window */
+	__u32 echo_limit; /* echo replies per CPU and window */
 	__u32 window_shift; /* jiffies >> window_shift is a limiter's window */
-	__u32 probe_mark;   /* mark of a probe: this, already shifted, | destination id */
+	__u32 probe_mark; /* mark of a probe: this, already shifted, | destination id */
 	__u32 reserved;
 };
 
 /*
- * What became of a packet: 0-15 the kernel's stack has it, 16-31 sent out of the ingress interface, 32-47 sent out of another,
- * negative: dropped, and why. One tally each, at index verdict + VERDICT_BASE.
+ * What became of a packet: 0-15 the kernel's stack has it, 16-31 sent out of the ingress interface, negative: dropped, and why.
+ * One tally each, at index verdict + VERDICT_BASE.
  */
 #define VERDICT_BASE 64
 #define VERDICT_ROWS 128
 
 enum verdict {
-	PASS_NOT_MINE = 0,     /* addressed to another MAC: flooded, multicast or broadcast; forwarding it would poison the segment */
-	PASS_NOT_IP = 1,       /* ARP, LLDP, 802.1ad ... */
-	PASS_NOT_A_VIP = 2,    /* IP, for this machine or to be routed */
+	PASS_NOT_MINE = 0, /* addressed to another MAC: flooded, multicast or broadcast; forwarding it would poison the segment */
+	PASS_NOT_IP = 1, /* ARP, LLDP, 802.1ad ... */
+	PASS_NOT_A_VIP = 2, /* IP, for this machine or to be routed */
 	PASS_NO_INTERFACE = 3, /* arrived on an interface that is not in the table */
 	TX_FORWARDED = 16,
 	TX_ECHO_REPLY = 17,
-	REDIRECT_FORWARDED = 32,
-	DROP_MALFORMED = -1,		/* lengths that contradict each other, or a header cut short */
-	DROP_NO_SERVICE = -2,		/* a port of a VIP that no service has */
-	DROP_NO_BACKEND = -3,		/* the service has no usable backend */
-	DROP_NO_NEXT_HOP = -4,		/* the backend's MAC is not known */
-	DROP_STALE_SLOT = -5,		/* a slot named a destination of another service; never seen unless tables are broken */
-	DROP_TTL_EXPIRED = -6,		/* TTL or hop limit 0, or 1 with `ttl: decrement` */
+	DROP_MALFORMED = -1, /* lengths that contradict each other, or a header cut short */
+	DROP_NO_SERVICE = -2, /* a port of a VIP that no service has */
+	DROP_NO_BACKEND = -3, /* the service has no usable backend */
+	DROP_NO_NEXT_HOP = -4, /* the backend's MAC is not known */
+	DROP_STALE_SLOT = -5, /* a slot named a destination of another service; never seen unless tables are broken */
+	DROP_TTL_EXPIRED = -6, /* TTL or hop limit 0, or 1 with `ttl: decrement` */
 	DROP_FRAGMENT = -7,
 	DROP_IP_OPTIONS = -8,
 	DROP_EXTENSION_HEADER = -9,
 	DROP_UNSUPPORTED_PROTOCOL = -10, /* neither TCP, UDP nor ICMP */
 	DROP_UNSUPPORTED_ICMP = -11,
-	DROP_RATE_LIMITED = -12,	/* a ping too many */
-	DROP_TOO_BIG = -13,		/* larger than the egress takes */
-	DROP_TAIL_CALL = -14,		/* a tail call failed: the generation is broken */
+	DROP_RATE_LIMITED = -12, /* a ping too many */
+	DROP_TAIL_CALL = -13, /* a tail call failed: the generation is broken */
 };
 
 #ifndef FAIRLEAD_CDEF

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Counting, and the one way out. Counters are plain mapped arrays with a region per CPU: a program runs to its end on one CPU, so a
+ * plain addition is enough, and the daemon sums the regions without a system call.
+ */
+#ifndef FAIRLEAD_ACCOUNT_H
+#define FAIRLEAD_ACCOUNT_H
+
+#include "config.h"
+#include "maps.h"
+#include "parse.h"
+
+/* One packet of `length` bytes went to this destination; `flows` is 1 if it made a flow entry. */
+static __always_inline void count_destination(__u32 id, __u32 length, __u32 flows)
+{
+	__u32 index = bpf_get_smp_processor_id() * options.destinations + id;
+	struct cell *cell = bpf_map_lookup_elem(&counters, &index);
+
+	if (cell) {
+		cell->packets++;
+		cell->bytes += length;
+		cell->flows += flows;
+	}
+}
+
+static __always_inline int xdp_action(enum verdict verdict)
+{
+	if ((int)verdict < 0)
+		return XDP_DROP;
+	return (int)verdict < 16 ? XDP_PASS : XDP_TX;
+}
+
+/* Every entry of every program ends here: the verdict gets its tally and becomes an action. */
+static __always_inline int finish(enum verdict verdict, __u32 length)
+{
+	__u32 index = bpf_get_smp_processor_id() * VERDICT_ROWS + (__u32)((int)verdict + VERDICT_BASE);
+	struct tally *tally = bpf_map_lookup_elem(&verdicts, &index);
+
+	if (tally) {
+		tally->packets++;
+		tally->bytes += length;
+	}
+	return xdp_action(verdict);
+}
+
+/* True while fewer than `most` answers of this kind left this CPU in the present window. */
+static __always_inline bool within_limit(enum limit kind, __u32 most)
+{
+	__u32 index = bpf_get_smp_processor_id() * LIMITS + kind;
+	struct limiter *row = bpf_map_lookup_elem(&limits, &index);
+	__u64 window = bpf_jiffies64() >> options.window_shift;
+
+	if (!row)
+		return false;
+	if (row->window != window) {
+		row->window = window;
+		row->count = 0;
+	}
+	return row->count++ < most;
+}
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The hashes. Each has a twin in src/fairlead/core/hashes.py, and tests/bpf holds them equal: the daemon must find the same bit and the
+ * same place, and every instance of a cluster the same slot. Words are loaded as they lie in memory (little-endian hosts).
+ *
+ * The tuple hash is a keyed xor-multiply-shift chain, 64 bits wide: 2-4 ns. It needs no cryptographic strength, because a bucket is
+ * bounded: whoever could aim flows at one bucket fills eight ways and evicts no confirmed flow. A 128-bit multiply would mix better and
+ * does not compile for BPF.
+ */
+#ifndef FAIRLEAD_HASH_H
+#define FAIRLEAD_HASH_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "abi.h"
+#include "parse.h"
+
+#define GOLDEN 0x9E3779B97F4A7C15ULL
+
+/* Which bit of the VIP bitmap an address has. */
+static __always_inline __u32 vip_bit(const struct packet *p, const bool v6)
+{
+	if (v6)
+		return ((p->daddr[0] ^ (p->daddr[1] * GOLDEN)) * 0xD6E8FEB86659FD93ULL) >> 48;
+	return ((__u32)p->daddr[1] * 0x9E3779B1U) >> 16;
+}
+
+static __always_inline __u64 mix(__u64 h, __u64 x, __u64 key)
+{
+	h = (h ^ x) * key;
+	return h ^ (h >> 32);
+}
+
+/* `words` carries what is hashed of the ports: sport | dport << 16 | protocol << 32. */
+static __always_inline __u64 tuple_hash(const struct packet *p, const volatile __u64 *key, __u64 words, const bool v6)
+{
+	__u64 h = key[3];
+
+	if (v6) {
+		h = mix(h, p->saddr[0], key[0]);
+		h = mix(h, p->saddr[1], key[1]);
+		h = mix(h, p->daddr[0], key[2]);
+		h = mix(h, p->daddr[1], key[0]);
+	} else {
+		h = mix(h, (__u32)p->saddr[1] | p->daddr[1] << 32, key[0]);
+	}
+	h = mix(h, words, key[1]) * key[2];
+	return h ^ (h >> 32);
+}
+
+/* The two places of a key in the services table. Addresses are the two halves of the 16-byte form. */
+static __always_inline void service_places(__u64 high, __u64 low, __u32 l4, __u32 mask, __u32 *first, __u32 *second)
+{
+	__u64 h = high * GOLDEN;
+
+	h ^= h >> 32;
+	h = (h ^ low) * 0xC2B2AE3D27D4EB4FULL;
+	h ^= h >> 32;
+	h = (h ^ l4) * 0x165667B19E3779F9ULL;
+	h ^= h >> 29;
+	*first = h & mask;
+	*second = (h >> 32) & mask;
+	if (*second == *first)
+		*second = *first ^ 1;
+}
+
+#endif
