@@ -491,7 +491,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """One BGP session: `state` in the words of RFC 4271 section 8.2.2, `since` a Unix time."""
+    """One BGP session: `state` in the words of RFC 4271 section 8.2.2, `since` a Unix time; `withheld` are routes with reasons."""
 
     address: str
     state: str
@@ -499,6 +499,7 @@ class PeerStatus:
     remote_as: int
     routes: tuple[str, ...]
     last_error: str
+    withheld: tuple[str, ...] = ()  # "2001:db8::10/128: no IPv6 next hop is known ..."
 
 
 @dataclass(frozen=True, slots=True)

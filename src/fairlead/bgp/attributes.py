@@ -1,0 +1,91 @@
+"""Path attributes and prefixes to bytes: RFC 4271 section 4.3, RFC 4760 for IPv6, RFC 6793 for AS numbers, RFC 1997 communities.
+
+Only the sending side exists, because Fairlead learns nothing from its peers (see `wire`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from fairlead.bgp.wire import AS_TRANS, Family
+from fairlead.model import Address, Prefix
+
+# Attribute flags, RFC 4271 section 4.3.
+_OPTIONAL, _TRANSITIVE, _EXTENDED_LENGTH = 0x80, 0x40, 0x10
+_WELL_KNOWN = _TRANSITIVE
+
+_ORIGIN_IGP = 0
+_AS_SEQUENCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What is said about a route. `as_path` holds real AS numbers; None leaves an optional attribute out."""
+
+    next_hop: Address
+    as_path: tuple[int, ...] = ()
+    med: int | None = None
+    local_pref: int | None = None
+    communities: tuple[tuple[int, int], ...] = ()
+
+
+def pack_prefixes(prefixes: Iterable[Prefix]) -> bytes:
+    """NLRI: length in bits, then as few octets as hold them, RFC 4271 section 4.3."""
+    return b"".join(pack_prefix(prefix) for prefix in prefixes)
+
+
+def pack_prefix(prefix: Prefix) -> bytes:
+    """One element of an NLRI field."""
+    return bytes([prefix.prefixlen]) + prefix.network_address.packed[: (prefix.prefixlen + 7) // 8]
+
+
+def pack(attributes: Attributes, *, four_octet: bool, nlri: bytes = b"") -> bytes:
+    """All attributes of an UPDATE; `four_octet` is whether the peer knows such AS numbers.
+
+    For an IPv6 next hop `nlri` travels inside MP_REACH_NLRI, which comes first (RFC 7606 section 5.1); for an IPv4 one it belongs
+    behind the attributes, and is not looked at.
+    """
+    parts: list[bytes] = []
+    if isinstance(attributes.next_hop, IPv6Address):
+        parts.append(_mp_reach(attributes.next_hop, nlri))
+    parts.append(_one(_WELL_KNOWN, 1, bytes([_ORIGIN_IGP])))
+    parts.append(_one(_WELL_KNOWN, 2, _as_path(attributes.as_path, four_octet)))
+    if isinstance(attributes.next_hop, IPv4Address):
+        parts.append(_one(_WELL_KNOWN, 3, attributes.next_hop.packed))
+    if attributes.med is not None:
+        parts.append(_one(_OPTIONAL, 4, struct.pack(">I", attributes.med)))
+    if attributes.local_pref is not None:
+        parts.append(_one(_WELL_KNOWN, 5, struct.pack(">I", attributes.local_pref)))
+    if attributes.communities:
+        parts.append(_one(_OPTIONAL | _TRANSITIVE, 8, b"".join(struct.pack(">HH", *c) for c in attributes.communities)))
+    if not four_octet and any(number >= 1 << 16 for number in attributes.as_path):
+        parts.append(_one(_OPTIONAL | _TRANSITIVE, 17, _as_path(attributes.as_path, True)))  # AS4_PATH, RFC 6793 section 4.2.2
+    return b"".join(parts)
+
+
+def pack_unreachable(family: Family, nlri: bytes) -> bytes:
+    """MP_UNREACH_NLRI, RFC 4760 section 4; with no NLRI it is the family's End-of-RIB (RFC 4724 section 2)."""
+    return _one(_OPTIONAL, 15, struct.pack(">HB", *family.value) + nlri)
+
+
+def _mp_reach(next_hop: IPv6Address, nlri: bytes) -> bytes:
+    """RFC 4760 section 3: family, next hop with its length, one reserved octet, prefixes."""
+    return _one(_OPTIONAL, 14, struct.pack(">HBB", *Family.IPV6.value, 16) + next_hop.packed + b"\0" + nlri)
+
+
+def _as_path(path: tuple[int, ...], four_octet: bool) -> bytes:
+    """One AS_SEQUENCE, or nothing for an empty path; numbers that do not fit become AS_TRANS (RFC 6793 section 4.2.2)."""
+    if not path:
+        return b""
+    numbers = path if four_octet else tuple(n if n < 1 << 16 else AS_TRANS for n in path)
+    return struct.pack(f">BB{len(path)}{'I' if four_octet else 'H'}", _AS_SEQUENCE, len(path), *numbers)
+
+
+def _one(flags: int, kind: int, value: bytes) -> bytes:
+    """One attribute; the length takes two octets only where it must."""
+    if len(value) > 255:
+        return struct.pack(">BBH", flags | _EXTENDED_LENGTH, kind, len(value)) + value
+    return struct.pack(">BBB", flags, kind, len(value)) + value
