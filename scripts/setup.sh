@@ -73,7 +73,7 @@ install_packages() {
 	export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 	apt-get update -qq </dev/null
 	# --no-remove: rather stop than take something away from a machine that has other work.
-	apt-get install -y -qq --no-install-recommends --no-remove --no-upgrade "${wanted[@]}" </dev/null >/dev/null
+	apt-get install -y -qq --no-install-recommends --no-remove --no-upgrade -o Dpkg::Use-Pty=0 "${wanted[@]}" </dev/null >/dev/null
 }
 
 packages() {
@@ -99,7 +99,7 @@ kernel_version() { apt-cache depends "$1" | awk '/Depends: linux-image-[0-9]/ { 
 unpack() {
 	local package=$1 directory=$2 scratch
 	scratch=$(mktemp -d)
-	(cd "$scratch" && apt-get download -qq "$package" </dev/null && dpkg-deb -x ./*.deb "$scratch/tree")
+	(cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" </dev/null && dpkg-deb -x ./*.deb "$scratch/tree")
 	mkdir -p "$directory"
 	cp -a "$scratch/tree/." "$directory"
 	rm -rf "$scratch"
@@ -113,6 +113,7 @@ kernels() {
 	# busybox-static would push busybox off the system and kmod brings an init script: both are unpacked, not installed.
 	[ -x .tools/kernels/host/bin/busybox ] || unpack busybox-static .tools/kernels/host
 	[ -x .tools/kernels/host/bin/kmod ] || unpack kmod .tools/kernels/host
+	for name in depmod modprobe insmod; do ln -sf kmod ".tools/kernels/host/bin/$name"; done # the package's own links are absolute
 	for name in "${KERNELS[@]}"; do
 		image=$(kernel_version "$name")
 		[ -n "$image" ] || refuse "apt does not know $name"
