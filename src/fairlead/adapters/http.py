@@ -1,0 +1,169 @@
+"""The daemon's API: HTTP/1.1 with JSON on a unix socket (mode 0660, in a directory of mode 0750 if that had to be made).
+
+    GET  /v1/status    model.Status, field for field
+    GET  /v1/events    the last thousand events, oldest first
+    POST /v1/reload    read the configuration again; 409 with the problems if it is not usable
+    POST /v1/confirm   keep running: answers to `--confirm`; 409 if nothing waits for it
+
+What is behind each of them is handed in. Errors are `{"error": text}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fairlead.errors import FairleadError
+from fairlead.model import Status
+
+SOCKET_MODE = 0o660
+DIRECTORY_MODE = 0o750
+BACKLOG = 128
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handlers:
+    """What the API serves. `reload` and `confirm` answer with a sentence, or raise FairleadError."""
+
+    status: Callable[[], Awaitable[Status]]
+    events: Callable[[], list[dict[str, object]]]
+    reload: Callable[[], Awaitable[str]]
+    confirm: Callable[[], Awaitable[str]]
+
+
+def encode(value: object) -> bytes:
+    """JSON of dataclasses, mappings and sequences."""
+    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> object:
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)
+
+
+def _answer(value: object, code: int = 200) -> Response:
+    return Response(encode(value), code, media_type="application/json")
+
+
+def application(handlers: Handlers) -> Starlette:
+    """The routes."""
+
+    async def status(_: Request) -> Response:
+        found = await handlers.status()
+        return Response(await asyncio.to_thread(encode, found), media_type="application/json")
+
+    async def events(_: Request) -> Response:
+        return _answer(handlers.events())
+
+    def verb(act: Callable[[], Awaitable[str]]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_: Request) -> Response:
+            try:
+                return _answer({"says": await act()})
+            except FairleadError as e:
+                return _answer({"error": str(e)}, 409)
+
+        return answer
+
+    return Starlette(
+        routes=[
+            Route("/v1/status", status),
+            Route("/v1/events", events),
+            Route("/v1/reload", verb(handlers.reload), methods=["POST"]),
+            Route("/v1/confirm", verb(handlers.confirm), methods=["POST"]),
+        ],
+        exception_handlers={404: _no_such, 405: _no_such, 500: _broken},
+    )
+
+
+async def _no_such(request: Request, _: Exception) -> Response:
+    return _answer({"error": f"there is no {request.method} {request.url.path}"}, 404)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    return _answer({"error": f"{type(error).__name__}: {error}"}, 500)
+
+
+class _Embedded(uvicorn.Server):
+    """A uvicorn server inside the daemon's event loop; signals are the daemon's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.settled = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say when it is decided."""
+        try:
+            await super().startup(sockets)
+        finally:
+            self.settled.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class Server:
+    """Serves an application on a unix socket until it is closed."""
+
+    def __init__(self, path: str, app: Starlette) -> None:
+        self._path = pathlib.Path(path)
+        # no proxy headers, no Server header: nobody stands between the socket and us
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            http="httptools",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Embedded(config)
+        self._task: asyncio.Task[None] | None = None
+        self._inode = 0
+
+    async def start(self) -> None:
+        """Bind and serve; OSError where the path cannot be used. A socket file that nobody listens on is replaced."""
+        listening = self._bind()
+        self._inode = self._path.stat().st_ino
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
+        await self._server.settled.wait()
+
+    async def close(self) -> None:
+        """Stop serving and remove the socket file, unless somebody has put another in its place."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    def _bind(self) -> socket.socket:
+        if not self._path.parent.exists():
+            self._path.parent.mkdir(mode=DIRECTORY_MODE, parents=True)
+        if self._path.is_socket():
+            self._path.unlink()  # the daemon holds its instance locks: whoever made it is gone
+        listening = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o777 ^ SOCKET_MODE)  # before it exists: there is no moment in which others could connect
+        try:
+            listening.bind(str(self._path))
+        finally:
+            os.umask(before)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+        return listening

@@ -1,0 +1,128 @@
+"""The `fairlead` command. Nouns read, verbs change; all but `run` and `detach` speak to the daemon's socket only.
+
+Exit codes: 0 fine, 1 refused or failed, 2 wrong usage. Everything heavy is imported by the command that needs it, so that
+`fairlead version` and `--help` start fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+SOCKET = "/run/fairlead/api.sock"
+BPFFS = "/sys/fs/bpf/fairlead"
+
+_socket = click.option("--socket", envvar="FAIRLEAD_SOCKET", default=SOCKET, show_default=True, help="The daemon's API socket.")
+_bpffs = click.option(
+    "--bpffs",
+    envvar="FAIRLEAD_BPFFS",
+    default=BPFFS,
+    show_default=True,
+    help="Directory in a BPF file system for what is pinned.",
+)
+
+
+class _Commands(click.Group):
+    """Adds `lab` when it is asked for: its import costs more than most commands take."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "lab"]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name != "lab":
+            return super().get_command(ctx, name)
+        if not ctx.resilient_parsing and "lab" not in sys.argv[1:2]:
+            return click.Group("lab", short_help="Network namespaces to try it in: up, down, status, list, exec.")
+        try:
+            from fairlead.lab import cli as lab
+        except ImportError as e:
+            raise click.ClickException(f"this installation has no lab: {e}") from None
+        found: Any = lab
+        group: click.Command = found.lab
+        return group
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def fairlead() -> None:
+    """Fairlead, a Direct Server Return layer 4 load balancer for Linux."""
+
+
+@fairlead.command()
+@click.argument("config")
+@click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
+@_socket
+@_bpffs
+@click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
+@click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
+def run(config: str, interfaces: tuple[str, ...], socket: str, bpffs: str, generic: bool, confirm: float | None) -> None:
+    """Run the balancer with CONFIG in the foreground.
+
+    INTERFACEs given here win over those that CONFIG names. SIGHUP, SIGUSR2 and SIGINT read CONFIG again; SIGTERM and SIGQUIT withdraw all
+    routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
+    """
+    from fairlead.daemon import Options, run_daemon
+
+    sys.exit(run_daemon(Options(config, interfaces, socket, bpffs, generic, confirm)))
+
+
+@fairlead.command()
+@click.argument("config")
+@click.option("--expand", is_flag=True, help="Print the configuration with every default written out.")
+def check(config: str, expand: bool) -> None:
+    """Say whether CONFIG can be used; all that is wrong with it at once."""
+    from fairlead.cli import offline
+
+    sys.exit(offline.check(config, expand=expand))
+
+
+@fairlead.command()
+@_socket
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+def status(socket: str, as_json: bool) -> None:
+    """Show what the running daemon knows."""
+    from fairlead.cli import online
+
+    sys.exit(online.status(socket, as_json=as_json))
+
+
+@fairlead.command()
+@_socket
+def reload(socket: str) -> None:
+    """Have the running daemon read its configuration again."""
+    from fairlead.cli import online
+
+    sys.exit(online.post(socket, "/v1/reload"))
+
+
+@fairlead.command()
+@_socket
+def confirm(socket: str) -> None:
+    """Keep running: the answer to `run --confirm SECONDS`."""
+    from fairlead.cli import online
+
+    sys.exit(online.post(socket, "/v1/confirm"))
+
+
+@fairlead.command()
+@_socket
+@_bpffs
+def detach(socket: str, bpffs: str) -> None:
+    """Remove the data plane and all that belongs to it; needs neither daemon nor configuration."""
+    from fairlead.cli import offline
+
+    sys.exit(offline.detach(socket, bpffs))
+
+
+@fairlead.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as of
+
+    print(f"fairlead {of('fairlead')}")
+
+
+def main() -> None:
+    """The console script."""
+    fairlead(prog_name="fairlead")

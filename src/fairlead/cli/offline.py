@@ -1,0 +1,55 @@
+"""Commands that need no daemon: `check`, and `detach`, which refuses to work against one."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import sys
+
+from fairlead import config, render
+from fairlead.cli.online import complain
+from fairlead.errors import ConfigError, FairleadError
+from fairlead.model import Config
+
+
+def read(path: str) -> Config:
+    """The configuration in this file; ConfigError, or OSError if it cannot be read."""
+    return config.parse(pathlib.Path(path).read_text(encoding="utf-8"), path)
+
+
+def check(path: str, *, expand: bool) -> int:
+    """`fairlead check`: warnings and errors go to standard error, the expansion to standard output."""
+    try:
+        found = read(path)
+    except ConfigError as e:
+        print(render.problems(e.problems), end="", file=sys.stderr)
+        return 1
+    except (OSError, UnicodeError) as e:
+        return complain(f"cannot read {path}: {getattr(e, 'strerror', None) or e}")
+    print(render.problems(found.warnings), end="", file=sys.stderr)
+    if expand:
+        print(config.expand(found), end="")
+    else:
+        backends = sum(len(s.backends) for s in found.services)
+        print(f"{path} is good: {len(found.vips())} VIPs, {len(found.services)} services, {backends} backends")
+    return 0
+
+
+def detach(socket: str, bpffs: str) -> int:
+    """`fairlead detach`."""
+    from fairlead.adapters import plumbing, system
+    from fairlead.adapters.kernel import detach_all
+
+    running = system.Instance().claim(socket)
+    if running:
+        return complain("\n".join([*running, "it would attach again: stop it first (SIGTERM), then detach"]))
+    problem = system.privileges()
+    if problem:
+        return complain(problem)
+    try:
+        done = [*detach_all(bpffs), *asyncio.run(plumbing.remove())]
+    except FairleadError as e:
+        return complain(str(e))
+    for text in done or ["nothing of fairlead's is here"]:
+        print(text)
+    return 0

@@ -1,0 +1,109 @@
+"""Commands that ask the running daemon: HTTP over its unix socket."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import socket
+import sys
+import time
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fairlead import render
+from fairlead.model import Status
+
+T = TypeVar("T")
+
+
+class NoDaemon(Exception):  # noqa: N818 - it is what the operator is told
+    """Nobody answers; the text is a plain sentence."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP to a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("fairlead", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path instead of host and port."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(path: str, method: str, target: str) -> tuple[int, bytes]:
+    """Status code and body; NoDaemon when there is no answer."""
+    connection = _UnixConnection(path)
+    try:
+        connection.request(method, target)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NoDaemon(f"no fairlead daemon runs here: nobody answers on {path}") from None
+    except PermissionError:
+        raise NoDaemon(f"no permission to ask the daemon on {path} (run it with sudo)") from None
+    except (OSError, http.client.HTTPException) as e:
+        raise NoDaemon(f"the daemon on {path} gave no answer: {e or type(e).__name__}") from None
+    finally:
+        connection.close()
+
+
+def decode(kind: type[T], value: Any) -> T:
+    """A value of the model from its JSON; names that this version does not know are left out."""
+    return typing.cast("T", _decode(kind, value))
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return typing.cast("Any", kind)(**{name: _decode(hint, value[name]) for name, hint in hints.items() if name in value})
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: _decode(arguments[1], item) for key, item in value.items()}
+    if origin in (types.UnionType, typing.Union):
+        return value
+    return value
+
+
+def status(path: str, *, as_json: bool) -> int:
+    """`fairlead status`."""
+    try:
+        code, body = ask(path, "GET", "/v1/status")
+    except NoDaemon as e:
+        return complain(str(e))
+    found = json.loads(body)
+    if code != 200:
+        return complain(str(found.get("error", found)))
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(render.status(decode(Status, found), time.time()), end="")
+    return 0
+
+
+def post(path: str, target: str) -> int:
+    """A verb without a body; prints what the daemon says."""
+    try:
+        code, body = ask(path, "POST", target)
+    except NoDaemon as e:
+        return complain(str(e))
+    found = json.loads(body)
+    if code != 200:
+        return complain(str(found.get("error", found)))
+    print(found["says"])
+    return 0
+
+
+def complain(text: str) -> int:
+    """Each line on standard error, with our name; the exit code of a refusal."""
+    for line in text.splitlines():
+        print(f"fairlead: {line}", file=sys.stderr)
+    return 1

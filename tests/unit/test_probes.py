@@ -1,0 +1,302 @@
+"""Health probes against real servers, in a network namespace of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from pyroute2 import netns
+
+from fairlead.adapters.probes import BODY_LIMIT, Prober, after, probe, request
+from fairlead.model import Check, ProbeResult, ProbeTarget, Protocol, ServiceKey
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")]
+
+LOOPBACK = ip_address("127.0.0.1")
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def space() -> Iterator[str]:
+    name = f"flp{os.getpid()}x{next(_numbers)}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def inside(space: str, story: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a coroutine in the namespace: namespaces belong to threads, so in a thread that ends with it."""
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    async def whole() -> Any:
+        return await asyncio.wait_for(story(), 20)
+
+    def run() -> None:
+        netns.setns(space)
+        try:
+            results.append(asyncio.run(whole()))
+        except BaseException as e:  # noqa: BLE001 - handed to the test
+            errors.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+@asynccontextmanager
+async def serving(answer: bytes, *, keep: bool = False, seen: list[bytes] | None = None) -> Any:
+    """A server that answers every request with these bytes and then closes; with `keep` it leaves the connection open."""
+    held = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked = await reader.readuntil(b"\r\n\r\n")
+            if seen is not None:
+                seen.append(asked)
+            writer.write(answer)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        if keep:
+            held.append(writer)
+        else:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for writer in held:
+        writer.transport.abort()
+
+
+def target(port: int, **fields: Any) -> ProbeTarget:
+    check = Check(type="http", port=port, host="www.example.org", timeout=0.5)
+    return ProbeTarget(LOOPBACK, LOOPBACK, replace(check, **fields), mark=0xFA100007, source=LOOPBACK)
+
+
+def probed(space: str, answer: bytes, *, keep: bool = False, **fields: Any) -> ProbeResult:
+    async def story() -> ProbeResult:
+        async with serving(answer, keep=keep) as port:
+            return await probe(target(port, **fields))
+
+    result = inside(space, story)
+    assert isinstance(result, ProbeResult)
+    return result
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_an_expected_status_passes(space: str) -> None:
+    """200 passes, and says how long it took."""
+    result = probed(space, OK)
+    assert result.passed
+    assert result.says.startswith("200 after ")
+    assert result.says.endswith(" ms")
+
+
+def test_the_request_is_plain(space: str) -> None:
+    """The server sees method, path and host of the check, and that the connection is to end."""
+
+    async def story() -> list[bytes]:
+        seen: list[bytes] = []
+        async with serving(OK, seen=seen) as port:
+            await probe(target(port, path="/alive?x=1", method="GET", host="a.example"))
+        return seen
+
+    (asked,) = inside(space, story)
+    lines = asked.split(b"\r\n")
+    assert lines[0] == b"GET /alive?x=1 HTTP/1.1"
+    assert b"Host: a.example" in lines
+    assert b"Connection: close" in lines
+
+
+@pytest.mark.parametrize(
+    ("answer", "fields", "passed", "says"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", {}, False, "503 after"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", {"expect": frozenset({503})}, True, "503 after"),
+        (b"HTTP/1.1 404 Not\r\nContent-Length: 0\r\n\r\n", {"expect": frozenset()}, True, "404 after"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n", {}, False, "302 after"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", {"method": "HEAD"}, True, "200 after"),
+        (b"HTTP/1.1 204 None\r\n\r\n", {"expect": frozenset({204})}, True, "204 after"),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", {}, True, "200 after"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, {}, True, "200 after"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", {}, True, "200 after"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+            {},
+            False,
+            "200, but its body was cut short at 2 bytes",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok", {}, False, "200, but its body was cut short at 2 bytes"),
+        (b"", {}, False, "closed without an answer"),
+        (b"SSH-2.0-x\r\n", {}, False, "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * 70000, {}, False, "the answer"),
+    ],
+)
+def test_answers_are_judged(space: str, answer: bytes, fields: dict[str, Any], passed: bool, says: str) -> None:
+    """Status, body and ends of answers lead to these verdicts in these words."""
+    result = probed(space, answer, **fields)
+    assert (result.passed, result.says.startswith(says)) == (passed, True), result.says
+
+
+def test_a_large_body_is_not_awaited(space: str) -> None:
+    """After 64 KiB of a body the answer counts as whole."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * (BODY_LIMIT + 1)
+    assert probed(space, answer, keep=True).passed
+
+
+def test_a_stalled_body_fails(space: str) -> None:
+    """A server that stops in the middle of a body is not healthy."""
+    result = probed(space, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok", keep=True, timeout=0.2)
+    assert (result.passed, result.says) == (False, "connected, but no answer within 0.2 s")
+
+
+def test_silence_is_named(space: str) -> None:
+    """A connection that is taken and never answered is told from one that is not taken."""
+    assert probed(space, b"", keep=True, timeout=0.2).says == "connected, but no answer within 0.2 s"
+
+
+def test_refusal_is_named(space: str) -> None:
+    """Nobody listens: refused, with the time it took."""
+
+    async def story() -> ProbeResult:
+        return await probe(target(1))
+
+    result = inside(space, story)
+    assert not result.passed
+    assert result.says.startswith("connection refused after ")
+
+
+def test_a_foreign_source_is_named(space: str) -> None:
+    """A source address that is not this machine's is a failure in words, not an exception."""
+
+    async def story() -> ProbeResult:
+        return await probe(replace(target(1), source=ip_address("198.51.100.1")))
+
+    assert inside(space, story).says.startswith("the probe's source address is not on this machine")
+
+
+def test_the_mark_is_on_the_wire(space: str) -> None:
+    """A rule for the mark decides where the probe goes: here, nowhere."""
+    rule = ["ip", "-n", space, "rule", "add", "fwmark", "0xfa100000/0xfff00000", "prohibit", "pref", "1"]
+    # the local table has preference 0: move it behind the mark's rule for this namespace
+    subprocess.run(["ip", "-n", space, "rule", "add", "pref", "10", "lookup", "local"], check=True)
+    subprocess.run(["ip", "-n", space, "rule", "del", "pref", "0"], check=True)
+    subprocess.run(rule, check=True)
+    try:
+        result = probed(space, OK)
+    finally:
+        subprocess.run(["ip", "-n", space, "rule", "del", "pref", "1"], check=True)
+    assert not result.passed
+    assert probed(space, OK).passed
+
+
+def key(number: int) -> tuple[ServiceKey, Any, int]:
+    return (ServiceKey(LOOPBACK, 80, Protocol.TCP), ip_address(f"10.0.0.{number}"), 0)
+
+
+def test_the_prober_keeps_its_rhythm(space: str) -> None:
+    """Results come at the interval for as long as a target is set, and none after it is taken away."""
+
+    async def story() -> tuple[int, int, int]:
+        results: list[ProbeResult] = []
+        enough = asyncio.Event()
+
+        def on_result(_: Any, result: ProbeResult) -> None:
+            results.append(result)
+            if len(results) == 5:
+                enough.set()
+
+        prober = Prober(on_result)
+        async with serving(OK) as port:
+            prober.set({key(1): target(port, interval=0.05)})
+            await enough.wait()
+            prober.set({})
+            before = len(results)
+            await asyncio.sleep(0.2)
+            await prober.close()
+            return before, len(results), sum(r.passed for r in results)
+
+    before, later, passed = inside(space, story)
+    assert before == later == passed == 5
+
+
+def test_a_changed_target_is_asked_at_once(space: str) -> None:
+    """A new path is asked without waiting for the old interval; targets that stay keep their timers."""
+
+    async def story() -> list[bytes]:
+        seen: list[bytes] = []
+        twice = asyncio.Event()
+        prober = Prober(lambda *_: twice.set() if len(seen) > 1 else None)
+        async with serving(OK, seen=seen) as port:
+            prober.set({key(1): target(port, interval=60.0, path="/a")})
+            while not seen:
+                await asyncio.sleep(0.005)
+            prober.set({key(1): target(port, interval=60.0, path="/a")})
+            prober.set({key(1): target(port, interval=60.0, path="/b")})
+            await twice.wait()
+            await prober.close()
+        return [asked.split()[1] for asked in seen]
+
+    assert inside(space, story) == [b"/a", b"/b"]
+
+
+def test_probes_under_way_are_bounded(space: str) -> None:
+    """With room for 16, never more than 16 connections are open at once."""
+
+    async def story() -> int:
+        now, most, done = 0, 0, 0
+        finished = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.02)
+            now -= 1
+            writer.write(OK)
+            writer.close()
+
+        def on_result(_: Any, result: ProbeResult) -> None:
+            nonlocal done
+            done += 1
+            if done == 64:
+                finished.set()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        prober = Prober(on_result, at_once=16)
+        prober.set({key(n): target(port, interval=60.0, timeout=5.0) for n in range(64)})
+        await finished.wait()
+        await prober.close()
+        server.close()
+        return most
+
+    assert 1 < inside(space, story) <= 16
+
+
+def test_durations_read_well() -> None:
+    """Milliseconds below a second, then tenths of seconds."""
+    assert (after(0.0124), after(1.44)) == ("after 12 ms", "after 1.4 s")
+
+
+def test_a_request_never_breaks_on_odd_text() -> None:
+    """Characters outside Latin-1 are replaced, not raised on."""
+    assert b"GET /\xe4? HTTP/1.1" in request(Check(type="http", port=80, host="h", path="/\u00e4\u4e00"))
