@@ -1,0 +1,140 @@
+"""Runs inside a virtual machine as its root: the real objects, loaded, filled by the real planner, and given packets.
+
+    inside.py MODPROBE RESULT
+
+MODPROBE is the program that the kernel shall call for its modules, RESULT the file for what was found: JSON, either facts by name
+or, under "error", the traceback. tests/kernels/test_kernels.py starts it and reads the result; the assertions stand there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import platform
+import struct
+import subprocess
+import sys
+import traceback
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+CONFIG = """
+services:
+  - name: web
+    virtual: 192.0.2.10
+    servers: [10.1.0.11, 10.1.0.12]
+    policy:
+      80/tcp*:
+"""
+BPFFS = "/sys/fs/bpf/fairlead"
+ROUTER = bytes.fromhex("020000000001")
+CLIENT, VIP, ELSEWHERE = (IPv4Address(a).packed for a in ("198.18.1.2", "192.0.2.10", "10.1.0.99"))
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+
+
+def ipv4(destination: bytes, protocol: int, payload: bytes) -> bytes:
+    """An IPv4 packet from the client with TTL 63."""
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 63, protocol, 0, CLIENT, destination)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+def frames(mac: bytes) -> dict[str, bytes]:
+    """Frames to the interface with this MAC, by what they are."""
+    ip = mac + ROUTER + b"\x08\x00"
+    tcp = struct.pack("!HHIIBBHHH", 40000, 80, 1, 0, 0x50, 2, 65535, 0, 0)
+    echo = struct.pack("!BBHHH", 8, 0, 0, 7, 1)
+    echo = echo[:2] + struct.pack("!H", checksum(echo)) + echo[4:]
+    return {
+        "arp": b"\xff" * 6 + ROUTER + b"\x08\x06" + bytes(46),
+        "not for a VIP": ip + ipv4(ELSEWHERE, 6, tcp),
+        "syn": ip + ipv4(VIP, 6, tcp),
+        "ack": ip + ipv4(VIP, 6, tcp[:13] + b"\x10" + tcp[14:]),
+        "ping": ip + ipv4(VIP, 1, echo),
+        "unknown port": ip + ipv4(VIP, 6, tcp[:2] + struct.pack("!H", 81) + tcp[4:]),
+    }
+
+
+def prepare(modprobe: str) -> tuple[int, bytes]:
+    """A BPF file system and a pair of veth; the ifindex and MAC of the end that will be balanced."""
+    Path("/proc/sys/kernel/modprobe").write_text(modprobe)
+    subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
+    subprocess.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+    for name in ("v0", "v1"):
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    at = Path("/sys/class/net/v0")
+    return int((at / "ifindex").read_text()), bytes.fromhex((at / "address").read_text().strip().replace(":", ""))
+
+
+def fill(kernel: Any, keys: Any, ifindex: int, mac: bytes) -> list[str]:
+    """Two servers behind one VIP, by the same reconcile pass as in the daemon; the text of every operation."""
+    from fairlead import config
+    from fairlead._native import maglev
+    from fairlead.model import Link
+    from fairlead.model import Path as Way
+    from fairlead.reconcile import Reconciler
+
+    said: list[str] = []
+    reconciler = Reconciler(kernel, keys=keys, log=lambda event: said.append(str(event)), clock=lambda: 1000.0, maglev=maglev)
+    reconciler.adopt()
+    reconciler.set_config(config.parse(CONFIG, "inside.yaml"))
+    reconciler.set_links([Link(ifindex, "v0", mac, up=True, mtu=1500)])
+    reconciler.set_paths({IPv4Address(f"10.1.0.{n}"): Way(ifindex, bytes([2, 0, 0, 0, 1, n]), mac, 1500, None) for n in (11, 12)})
+    done: Any = reconciler.run_pass()
+    if inspect.isawaitable(done):
+
+        async def finish() -> None:
+            await done
+
+        asyncio.run(finish())
+    return said
+
+
+def look(modprobe: str) -> dict[str, Any]:
+    """Load, fill, run packets, attach, replace, detach: what came out, by name."""
+    from fairlead.adapters.kernel import Kernel, detach_all
+    from fairlead.core.keys import derive
+    from fairlead.model import Geometry, Link
+
+    ifindex, mac = prepare(modprobe)
+    link = Link(ifindex, "v0", mac, up=True, mtu=1500)
+    geometry = Geometry(services=1024, destinations=4096, nexthops=1024, slots=4096, buckets=65536, cpus=os.cpu_count() or 1)
+    keys = derive(b"")
+    found: dict[str, Any] = {"kernel": platform.release(), "mac": mac.hex()}
+    kernel = Kernel.open(BPFFS, geometry, keys, 0xFA1 << 20)
+    kernel.replace_programs()
+    found["operations"] = fill(kernel, keys, ifindex, mac)
+    runs = {name: kernel.test_run("balancer", frame, ifindex) for name, frame in frames(mac).items()}
+    found["runs"] = {name: [action, out.hex()] for name, (action, out) in runs.items()}
+    found["verdicts"] = {str(number): packets for number, (packets, _) in kernel.verdicts().items() if packets}
+    found["attached"] = kernel.attach(link)
+    kernel.replace_programs()
+    found["attached after replace"] = kernel.attached()
+    kernel.close()
+    again = Kernel.open(BPFFS, geometry, keys, 0xFA1 << 20)
+    found["adopted"] = again.adopted
+    again.close()
+    found["detached"] = list(detach_all(BPFFS))
+    found["left"] = sorted(str(path) for path in Path("/sys/fs/bpf").iterdir())
+    found["links"] = subprocess.run(["ip", "link", "show", "v0"], capture_output=True, text=True, check=True).stdout
+    return found
+
+
+def main() -> None:
+    modprobe, result = sys.argv[1:]
+    try:
+        found = look(modprobe)
+    except BaseException:  # whatever it was, it is reported
+        found = {"kernel": platform.release(), "error": traceback.format_exc()}
+    Path(result).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
