@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import resource
@@ -121,11 +120,10 @@ def answers(path: str) -> bool:
 
 
 class Instance:
-    """The right to be the one daemon: of a socket path, of a network namespace, and of a bpffs directory."""
+    """The right to be the one daemon of a network namespace and of a socket path; the kernel adapter locks the bpffs directory."""
 
     def __init__(self) -> None:
         self._name: socket.socket | None = None
-        self._directory = -1
 
     def claim(self, path: str) -> list[str]:
         """Claim network namespace and socket path; why not, if somebody else has them. Leaves no trace on the system."""
@@ -140,25 +138,11 @@ class Instance:
         self._name = name
         return problems
 
-    def claim_tables(self, bpffs: str) -> list[str]:
-        """Claim the bpffs directory, which is made if it is missing."""
-        try:
-            pathlib.Path(bpffs).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory = os.open(bpffs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return [f"another fairlead uses {bpffs}"]
-        except OSError as e:
-            return [f"cannot use {bpffs}: {e.strerror}"]
-        return []
-
     def release(self) -> None:
         """Give both back."""
         if self._name is not None:
             self._name.close()
-        if self._directory >= 0:
-            os.close(self._directory)
-        self._name, self._directory = None, -1
+        self._name = None
 
 
 def _owner() -> str:
@@ -229,7 +213,9 @@ def address_problems(config: Config, own: Collection[Address], here: Collection[
 def vip_problem(vip: Address, *, local: bool, error: str) -> str:
     """Why this VIP cannot be served, "" if it can: `local` and `error` are what a route look-up for it says."""
     if local:
-        return f"VIP {vip} is an address of this machine: it would cut off what listens there; remove it (ip address show to {vip})"
+        return (
+            f"VIP {vip} is an address of this machine: it would cut off what listens there; remove it (ip address show to {vip})"
+        )
     if "blackhole" in error or "unreachable" in error or "prohibited" in error:
         return f"VIP {vip} cannot be probed, {error}: remove that route from the main table (ip route get {vip})"
     return ""

@@ -80,7 +80,7 @@ class Network:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._ask is not None:
-            await self._ask.close()
+            self._ask.close()
 
     def links(self) -> tuple[Link, ...]:
         """Every interface, by index."""
