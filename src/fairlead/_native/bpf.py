@@ -72,7 +72,7 @@ def file_system(path: str) -> int:
     return _check(lib.fl_file_system(path.encode()), "look at", path)
 
 
-def map_create(kind: int, name: str, key_size: int, value_size: int, entries: int, flags: int = 0) -> int:
+def map_create(kind: int, name: str, key_size: int, value_size: int, entries: int, *, flags: int = 0) -> int:
     """Descriptor of a new map; the kernel keeps 15 characters of the name."""
     made = lib.fl_map_create(kind, name[:15].encode(), key_size, value_size, entries, flags)
     return _check(made, "create", f"map {name} of {entries} x {value_size} bytes")
@@ -124,7 +124,7 @@ def jiffies_program() -> int:
     return _check(lib.fl_jiffies_program(), "load", "the clock program")
 
 
-def test_run(fd: int, packet: bytes, *, context: bytes = b"", room: int = 0, repeat: int = 1) -> tuple[int, bytes, int]:
+def run(fd: int, packet: bytes, *, context: bytes = b"", room: int = 0, repeat: int = 1) -> tuple[int, bytes, int]:
     """Run a program on `packet`: (action, packet afterwards, ns per repetition). `context` is an xdp_md or a __sk_buff."""
     room = room or len(packet) + 512
     out, length = ffi.new("char[]", room), ffi.new("uint32_t *", room)
@@ -194,9 +194,14 @@ def link_create(program: int, ifindex: int, attach_type: int, flags: int = 0) ->
     return _check(lib.fl_link_create(program, ifindex, attach_type, flags), "attach to", f"interface {ifindex}")
 
 
-def link_update(link: int, program: int, old_program: int) -> None:
-    """Swap the program atomically, if it still is `old_program`."""
-    _check(lib.fl_link_update(link, program, old_program), "update", "link")
+def link_update(link: int, program: int, old_program: int | None) -> None:
+    """Swap the program atomically, if it still is `old_program`; None where that one's descriptor cannot be had."""
+    _check(lib.fl_link_update(link, program, -1 if old_program is None else old_program), "update", "link")
+
+
+def link_detach(link: int) -> None:
+    """Take the program off the interface before this returns; the link stays, severed."""
+    _check(lib.fl_link_detach(link), "detach", "link")
 
 
 def link_facts(fd: int) -> LinkFacts:

@@ -17,12 +17,18 @@ int fl_link_create(int program, uint32_t ifindex, uint32_t attach_type, uint32_t
 	return bpf_link_create(program, ifindex, attach_type, &options);
 }
 
-/* Succeeds only while the link still runs `old_program`. */
+/* Succeeds only while the link still runs `old_program`, unless that is negative. */
 int fl_link_update(int link, int program, int old_program)
 {
 	LIBBPF_OPTS(bpf_link_update_opts, options, .flags = BPF_F_REPLACE, .old_prog_fd = old_program);
 
-	return bpf_link_update(link, program, &options);
+	return bpf_link_update(link, program, old_program < 0 ? NULL : &options);
+}
+
+/* Closing the last descriptor or pin detaches some time later; this is done when it returns. */
+int fl_link_detach(int link)
+{
+	return bpf_link_detach(link);
 }
 
 /* facts: link type, link id, program id, ifindex (0: the interface is gone), attach type (tcx only). */

@@ -33,6 +33,6 @@ def load(view: bytes | Buffer, offset: int) -> int:
 
 
 def grace() -> None:
-    """Wait until every program that runs now has ended: 8-20 ms, 100 where the kernel refuses membarrier. Blocks: use a thread."""
+    """Wait until every program that runs now has ended: 8-20 ms, 100 where it refuses membarrier. Blocks: use a thread."""
     if lib.fl_grace():
         time.sleep(0.1)

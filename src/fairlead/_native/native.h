@@ -56,6 +56,7 @@ void fl_object_close(void *object);
 
 int fl_link_create(int program, uint32_t ifindex, uint32_t attach_type, uint32_t flags);
 int fl_link_update(int link, int program, int old_program);
+int fl_link_detach(int link);
 int fl_link_facts(int fd, uint32_t *facts);
 int fl_xdp_query(uint32_t ifindex, uint32_t *facts);
 

@@ -1,0 +1,8 @@
+"""The kernel's side of Fairlead: pinned tables, programs and links. The only adapter that touches libbpf; all of it blocks."""
+
+from __future__ import annotations
+
+from fairlead.adapters.kernel.detach import detach_all
+from fairlead.adapters.kernel.kernel import Kernel
+
+__all__ = ["Kernel", "detach_all"]

@@ -1,0 +1,91 @@
+"""The BPF file system that pins live in: is it one, will it outlive this process, and is nobody else using our directory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from fairlead._native import bpf
+from fairlead.errors import KernelError, Refused
+
+
+def prepare(root: str) -> None:
+    """Make the directory `root` in a BPF file system that outlives this process; Refused with the command that mends it."""
+    standing = _standing(root)
+    _require_bpffs(standing, root)
+    _require_outside(standing)
+    try:
+        Path(root).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Refused([f"cannot make {root} in the BPF file system: {error.strerror}"]) from error
+
+
+def lock(root: str) -> int:
+    """A descriptor that holds `root` for this process until it is closed, by whatever end; Refused while another holds it."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Refused(
+            [f"another fairlead is using {root}: stop it, or give this one a directory of its own with --bpffs"]
+        ) from None
+    return fd
+
+
+def _standing(root: str) -> str:
+    """`root` itself or its parent, whichever is there: no deeper path is ever made."""
+    for path in (root, str(Path(root).parent)):
+        try:
+            Path(path).stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Refused([f"cannot reach {path}: {error.strerror}"]) from error
+        return path
+    parent = Path(root).parent
+    raise Refused([f"there is no {parent}: run `mkdir -p {parent} && mount -t bpf bpf {parent}`"])
+
+
+def _require_bpffs(path: str, root: str) -> None:
+    try:
+        found = bpf.file_system(path)
+    except KernelError as error:
+        raise Refused([f"cannot reach {path}: {os.strerror(error.errno)}"]) from error
+    if found != bpf.FILE_SYSTEM:
+        mount = path if path != root else str(Path(root).parent)
+        hint = (
+            " (`ip netns exec` hides the mount of /sys/fs/bpf: use one elsewhere, with --bpffs)"
+            if mount.startswith("/sys")
+            else ""
+        )
+        raise Refused([f"{path} is not in a BPF file system: run `mount -t bpf bpf {mount}`{hint}"])
+
+
+def _require_outside(path: str) -> None:
+    """A BPF file system that only this mount namespace has ends with it, and takes pins, links and forwarding along.
+
+    `ip netns exec` and systemd's sandboxing make such namespaces. Where /proc/1 cannot be read the question stays open.
+    """
+    device = Path(path).stat().st_dev
+    try:
+        mounts = Path("/proc/1/mountinfo").read_text(errors="replace")
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.EPERM, errno.ENOENT}:
+            return
+        raise
+    if f"{os.major(device)}:{os.minor(device)}" in {line.split()[2] for line in mounts.splitlines()}:
+        return
+    mount = _mount_point(path)
+    reason = (
+        f"the BPF file system at {mount} exists only in the mount namespace of this process and would end with it, "
+        f"forwarding too: run `nsenter --mount=/proc/1/ns/mnt mount -t bpf bpf {mount}` before that namespace is made"
+    )
+    raise Refused([reason])
+
+
+def _mount_point(path: str) -> Path:
+    places = [Path(path), *Path(path).parents]
+    return next(place for place in places if place.is_mount())

@@ -1,0 +1,47 @@
+"""The kernel's tick: how many a second, how the data plane's two scales follow from it, and what it is now."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from fairlead._native import bpf
+
+# Linux's number for the clock that advances once a jiffy; Python's time module does not name it.
+_CLOCK_MONOTONIC_COARSE = 6
+# Longest timeout that each scale must be able to express, four times over, in 256 ticks: seconds.
+FINE_SECONDS = 120
+COARSE_SECONDS = 3600
+
+
+def hertz() -> int:
+    """Jiffies per second: the coarse clock's resolution is exactly one jiffy (KTIME_LOW_RES in kernel/time)."""
+    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+
+
+def shift_for(hz: int, seconds: int) -> int:
+    """The smallest shift with which 256 ticks last at least four times `seconds`."""
+    shift = 0
+    while 256 << shift < 4 * seconds * hz:
+        shift += 1
+    return shift
+
+
+def window_shift(hz: int) -> int:
+    """The largest shift with which a limiter's window lasts at most a second."""
+    return hz.bit_length() - 1
+
+
+class Jiffies:
+    """Reads jiffies through a program of two instructions: user space has no other way to the data plane's clock."""
+
+    def __init__(self) -> None:
+        self._program = bpf.jiffies_program()
+
+    def now(self) -> int:
+        """The low 32 bits of jiffies; 5 us."""
+        return bpf.run(self._program, bytes(14))[0]
+
+    def close(self) -> None:
+        """Let the program go."""
+        os.close(self._program)
