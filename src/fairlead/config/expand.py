@@ -1,0 +1,114 @@
+"""A Config as YAML again, in its normal form: nothing inherited, nothing implied, every service on its own.
+
+Two files mean the same if their normal forms are equal, and parsing a normal form gives an equal Config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import yaml
+
+from fairlead.model import AdminState, Backend, Check, Config, PeerConfig, ProbeConfig, Service
+
+Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"]
+
+
+def expand(config: Config) -> str:
+    """The normal form of a configuration."""
+    text = yaml.dump(
+        _config(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20, default_flow_style=False
+    )
+    assert isinstance(text, str)
+    return text
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        """No anchors: each service is to be readable alone."""
+        return True
+
+
+def _config(config: Config) -> dict[str, Plain]:
+    out: dict[str, Plain] = {}
+    if config.address is not None:
+        out["address"] = str(config.address)
+    if config.address6 is not None:
+        out["address6"] = str(config.address6)
+    if config.interfaces:
+        out["interfaces"] = list(config.interfaces)
+    if config.probe != ProbeConfig():
+        out["probe"] = {"mark": config.probe.mark, "priority": config.probe.priority, "table": config.probe.table}
+    if config.cluster.key_file is not None:
+        out["cluster"] = {"key-file": config.cluster.key_file}
+    if config.peers:
+        out["bgp"] = {"peers": [_peer(p) for p in config.peers]}
+    out["services"] = [_service(s) for s in config.services]
+    return out
+
+
+def _service(service: Service) -> dict[str, Plain]:
+    texts: dict[str, Plain] = {"name": service.name, "description": service.description, "priority": service.priority}
+    entry: Plain = {"checks": [_check(c) for c in service.checks]}
+    return {
+        "virtual": str(service.key.vip),
+        **{key: text for key, text in texts.items() if text},
+        "need": service.need,
+        "sticky": service.sticky,
+        "ttl": service.ttl.name.lower(),
+        "on-down": service.on_down.value,
+        "servers": [_backend(b) for b in service.backends],
+        "policy": {f"{service.key.port}/{service.key.protocol}": entry},
+    }
+
+
+def _backend(backend: Backend) -> Plain:
+    if backend.weight == 1 and backend.state is AdminState.ACTIVE:
+        return str(backend.address)
+    return {"address": str(backend.address), "weight": backend.weight, "state": backend.state.value}
+
+
+def _check(check: Check) -> Plain:
+    return {
+        "type": check.type,
+        "port": check.port,
+        "host": check.host,
+        "path": check.path,
+        "method": check.method,
+        "expect": ranges(check.expect) or "any",
+        "interval": _seconds(check.interval),
+        "timeout": _seconds(check.timeout),
+        "window": check.window,
+        "fall": check.fall,
+        "rise": check.rise,
+    }
+
+
+def _peer(peer: PeerConfig) -> Plain:
+    out: dict[str, Plain] = {"address": str(peer.address), "as_number": peer.as_number, "hold_time": peer.hold_time}
+    for key, address in (("source_ip", peer.source), ("next_hop_4", peer.next_hop_4), ("next_hop_6", peer.next_hop_6)):
+        if address is not None:
+            out[key] = str(address)
+    numbers = {"local_pref": peer.local_pref, "med": peer.med}
+    out |= {key: number for key, number in numbers.items() if number is not None}
+    lists = {
+        "communities": [f"{a}:{b}" for a, b in peer.communities],
+        "accept": [str(p) for p in peer.accept],
+        "reject": [str(p) for p in peer.reject],
+    }
+    return out | {key: list(value) for key, value in lists.items() if value}
+
+
+def _seconds(seconds: float) -> int | float:
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers as tokens and ranges: `200-204 301`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

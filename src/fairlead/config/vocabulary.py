@@ -1,0 +1,156 @@
+"""Every key of the grammar: honoured, known but of a later part, dead since VC5, or once called otherwise.
+
+docs/reference/config.md describes each of them; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from fairlead.config.nodes import Vocabulary
+
+_NO_TUNNEL = "backends must be on a network of one of this machine's interfaces; leave it out"
+_ROUTES = "leave it out: the kernel's routes say on which interface a server is; tagged interfaces are for later"
+_DEFAULT_ONLY = "leave it out: the built-in values hold"
+
+# What services and policy entries may both say, and checks inherit.
+ASKING = frozenset("host path method expect interval timeout window fall rise".split())
+SETTINGS = ASKING | frozenset("name description priority need sticky ttl on-down scheduler reset tunnel-type track".split())
+_SETTINGS_LATER = {
+    "tunnel-port": _NO_TUNNEL,
+    "tunnel-no-checksum": _NO_TUNNEL,
+    "tunnel-mtu": _NO_TUNNEL,
+    "table-size": "leave it out: the size follows from the number of servers",
+    "timeouts": _DEFAULT_ONLY,
+    "reject": "leave it out: packets to other ports of the VIP are dropped and counted",
+    "damping": "leave it out; `window`, `fall` and `rise` calm a flapping check",
+    "panic": "leave it out; `need: 0` keeps a service announced whatever its checks say",
+    "hold": "leave it out",
+}
+_PERSIST = {"persist": "VC5 read `persist` and did nothing with it; `sticky: true` keeps a client on one server"}
+_OLD_SETTINGS = {
+    "leastconns": "leave it out; new flows are spread by Maglev hashing",
+    "fallback": "leave it out; it went before VC5 0.2",
+    "tunnel": "the key is `tunnel-type`, and not supported yet",
+}
+
+DOCUMENT = Vocabulary(
+    "the file",
+    frozenset("services servers policy prefixes bgp interfaces address address6 probe cluster scheduler".split()),
+    later={
+        "vlans": _ROUTES,
+        "vlans6": _ROUTES,
+        "multicast": "leave it out: flows are not shared between balancers yet",
+        "logging": "leave it out: events go to the daemon's own output",
+        "timeouts": _DEFAULT_ONLY,
+        "limits": _DEFAULT_ONLY,
+        "probes": _DEFAULT_ONLY,
+        "token-file": "leave it out: the API is a unix socket only",
+        "public-read": "leave it out: the API is a unix socket only",
+        "compat": "leave it out",
+    },
+    dead={
+        "learn": "VC5 ignores it too",
+        "listen": "VC5 ignores it too",
+        "defcon": "VC5 ignores it too",
+        "webserver": "VC5 ignores it too, its -w option counts; the API is on a unix socket",
+        "webroot": "VC5 ignores it too, its -r option counts",
+        "host_id": "VC5 ignores it too, its -I option counts",
+        "native": "VC5 ignores it too, its -n option counts; native XDP is tried first, generic XDP is the fallback",
+        "untagged": "VC5 ignores it too",
+    },
+    renamed={
+        "rhi": "it is called `bgp` since VC5 0.2",
+        "policies": "it is called `policy`",
+        "nics": "it is called `interfaces`",
+        "router-id": "it is called `address`",
+    },
+)
+
+SERVICE = Vocabulary(
+    "a service",
+    SETTINGS | {"virtual", "servers", "policy"},
+    later=_SETTINGS_LATER,
+    dead=_PERSIST,
+    renamed=_OLD_SETTINGS | {
+        "vip": "it is called `virtual`",
+        "vips": "it is called `virtual`",
+        "address": "it is called `virtual` since VC5 0.2",
+        "backends": "it is called `servers`",
+        "reals": "it is called `servers`",
+        "checks": "checks belong to an entry of the policy: `policy: {http: {checks: [...]}}`",
+        "port": "ports are the keys of `policy`: `policy: {8080/http: }`",
+        "bind": "it belongs to an entry of the policy",
+    },
+)  # fmt: skip
+
+POLICY_ENTRY = Vocabulary(
+    "a policy entry",
+    SETTINGS | {"bind", "checks"},
+    later=_SETTINGS_LATER,
+    dead=_PERSIST,
+    renamed=_OLD_SETTINGS | {"port": "the port is in the entry's key: `8080/http`", "check": "it is called `checks`, a list"},
+)
+
+CHECK = Vocabulary(
+    "a check",
+    ASKING | {"type", "port"},
+    later={
+        "headers": "leave it out; `host` sets the Host header",
+        "body": "leave it out; `expect` looks at the status code",
+        "verify": "leave it out: there are no https checks yet",
+        "payload": "leave it out: there are http checks only",
+        "rcode": "leave it out: there are http checks only",
+    },
+    renamed={"expt": "it is called `expect`", "url": "write `host` and `path`"},
+)
+
+SERVER = Vocabulary(
+    "a server",
+    frozenset("address weight state".split()),
+    later={"backup": "leave it out, or give the server `state: drain` until it is needed"},
+    renamed={
+        "disabled": "write `state: disabled` (known flows stay) or `state: drain`",
+        "port": "a server is asked on the service's own port; leave it out",
+        "ip": "it is called `address`",
+    },
+)
+
+BGP_TERMS = frozenset("as_number hold_time source_ip local_pref med communities next_hop_4 next_hop_6 accept reject".split())
+_BGP_LATER = {
+    "password": "leave it out: sessions are not signed yet",
+    "password-file": "leave it out: sessions are not signed yet",
+    "md5": "leave it out: sessions are not signed yet",
+    "bfd": "leave it out; a short `hold_time` (3 at least) finds a dead peer",
+    "multihop": "leave it out: sessions leave with the kernel's own TTL",
+    "ttl_security": "leave it out",
+    "gtsm": "leave it out",
+    "passive": "leave it out: Fairlead opens the sessions",
+    "peer_as": "leave it out: the peer's AS is taken from its OPEN, as in VC5",
+    "remote_as": "leave it out: the peer's AS is taken from its OPEN, as in VC5",
+    "large_communities": "use `communities`",
+    "ext_communities": "use `communities`",
+    "prepend": "use `med` or `communities`",
+    "graceful_restart": "leave it out",
+    "aggregate": "leave it out: every VIP is announced as a /32 or /128",
+}
+_BGP_OLD = {
+    "multiprotocol": "leave it out: both address families are always offered",
+    "router_id": "it is the top-level `address`",
+    "neighbors": "they are called `peers`",
+    "neighbours": "they are called `peers`",
+    "local_as": "it is called `as_number`",
+}
+
+BGP = Vocabulary(
+    "`bgp`",
+    BGP_TERMS | {"peers", "groups"},
+    later=_BGP_LATER,
+    dead={"learn": "VC5 ignores it too", "listen": "VC5 ignores it too, its -b option counts"},
+    renamed=_BGP_OLD,
+)
+GROUP = Vocabulary("a BGP group", BGP_TERMS | {"name", "peers"}, later=_BGP_LATER, renamed=_BGP_OLD)
+PEER = Vocabulary("a BGP peer", BGP_TERMS | {"address"}, later=_BGP_LATER, renamed=_BGP_OLD)
+
+PROBE = Vocabulary("`probe`", frozenset("mark priority table".split()))
+CLUSTER = Vocabulary("`cluster`", frozenset(["key-file"]), renamed={"key": "write the key into a file and name it as `key-file`"})
+
+ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, BGP, GROUP, PEER, PROBE, CLUSTER)
