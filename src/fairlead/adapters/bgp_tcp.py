@@ -44,7 +44,9 @@ class Speaker:
             if address in self._peers:
                 self._peers[address].configure(config)
             else:
-                self._peers[address] = _Peer(config, self._router_id, self._log, self._port, self._routes)
+                session = Session(config, self._router_id, random.random, asyncio.get_running_loop().time())
+                session.announce(self._routes)
+                self._peers[address] = _Peer(config, session, self._log, self._port)
 
     def announce(self, routes: Sequence[Route]) -> None:
         """The routes to announce from now on, all of them; each peer's filter applies."""
@@ -70,50 +72,35 @@ class Speaker:
 class _Peer:
     """One neighbour: the session, its link and its timer."""
 
-    def __init__(
-        self, config: PeerConfig, router_id: IPv4Address, log: Callable[[Event], None], port: int, routes: tuple[Route, ...]
-    ) -> None:
+    def __init__(self, config: PeerConfig, session: Session, log: Callable[[Event], None], port: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
-        self._port = port
+        self._session = session
         self._log = log
-        self._session = Session(config, router_id, random.random, self._loop.time())
-        self._session.announce(routes)
+        self._port = port
         self._link: _Link | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._lingering = 0
-        self._stopped = False
         self._shown, self._since = self._session.state, time.time()
-        self.gone = asyncio.Event()  # stopped, and no link is left
+        self.lingering = 0  # links that were let go and are not closed yet
+        self.gone = asyncio.Event()  # shut down, and no link is left
         self.tick()
 
     def configure(self, config: PeerConfig) -> None:
-        if config != self._config:
-            self._config = config
-            self._session.configure(config, self._loop.time())
-            self._turn()
+        self._config = config
+        self._session.configure(config, self._loop.time())
+        self._turn()
 
     def announce(self, routes: tuple[Route, ...]) -> None:
         self._session.announce(routes)
         self._turn()
 
     def shutdown(self, reason: str, cease: Cease) -> None:
-        self._stopped = True
         self._session.shutdown(self._loop.time(), reason, cease)
         self._turn()
 
     def status(self) -> PeerStatus:
-        terms = self._session.terms
-        return PeerStatus(
-            address=str(self._config.address),
-            state=self._session.state.value,
-            since=self._since,
-            remote_as=terms.remote_as if terms else 0,
-            routes=tuple(str(prefix) for prefix in self._session.announced()),
-            last_error=self._session.last_error,
-            withheld=tuple(f"{prefix}: {why}" for prefix, why in self._session.withheld()),
-        )
+        return self._session.status(self._since)
 
     def tick(self) -> None:
         self._session.tick(self._loop.time())
@@ -131,10 +118,6 @@ class _Peer:
     def disconnected(self, why: str) -> None:
         self._link = None
         self._session.disconnected(self._loop.time(), why)
-        self._turn()
-
-    def lingered(self) -> None:
-        self._lingering -= 1
         self._turn()
 
     def _turn(self) -> None:
@@ -155,7 +138,7 @@ class _Peer:
         self._timer = self._loop.call_at(at, self.tick) if at is not None else None
         if self._session.state is not self._shown:
             self._shown, self._since = self._session.state, time.time()
-        if self._stopped and self._link is None and not self._lingering:
+        if at is None and self._link is None and not self.lingering:  # only a session that was shut down waits for nothing
             self.gone.set()
 
     async def _dial(self) -> None:
@@ -170,18 +153,15 @@ class _Peer:
     def _hang_up(self) -> None:
         if self._dialling is not None:
             self._dialling.cancel()
-            self._dialling = None
         if self._link is not None:
             self._link.transport.write(self._session.take_output())
             self._link.let_go()
             self._link = None
-            self._lingering += 1
+            self.lingering += 1
 
 
 class _Link(asyncio.Protocol):
     """One TCP connection. Once let go it is nobody's: it is read out, and closed by the peer or by time."""
-
-    transport: asyncio.Transport
 
     def __init__(self, peer: _Peer) -> None:
         self._peer = peer
@@ -215,4 +195,5 @@ class _Link(asyncio.Protocol):
             errno = exc.errno if isinstance(exc, OSError) else None
             self._peer.disconnected(os.strerror(errno).lower() if errno else "the peer closed the connection")
         else:
-            self._peer.lingered()
+            self._peer.lingering -= 1
+            self._peer.tick()

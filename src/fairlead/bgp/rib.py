@@ -23,8 +23,8 @@ _ROOM = LONGEST_MESSAGE - HEADER_BYTES - 4
 # Attributes longer than this leave too little room for prefixes to be worth an UPDATE.
 _LONGEST_ATTRIBUTES = 3072
 
-# What MP_REACH_NLRI and MP_UNREACH_NLRI need besides their prefixes, attribute header included.
-_REACH_BYTES, _UNREACH_BYTES = 25, 7
+# MP_UNREACH_NLRI without its prefixes: attribute header with a length of two octets, family.
+_UNREACH_BYTES = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class AdjRibOut:
 
     def set_policy(self, policy: PeerConfig) -> None:
         """Filters and attributes from now on."""
+        self._stale |= policy != self._policy
         self._policy = policy
-        self._stale = True
 
     def begin(self, terms: Terms) -> None:
         """A session is established: the peer has nothing yet."""
@@ -206,7 +206,7 @@ def _announcements(fresh: Mapping[Prefix, Attributes], four_octet: bool) -> Iter
             for nlri in _chunks(members, _ROOM - len(packed)):
                 yield Update(attributes=packed, nlri=nlri)
         else:
-            for nlri in _chunks(members, _ROOM - len(packed) - _REACH_BYTES):
+            for nlri in _chunks(members, _ROOM - len(packed) - 1):  # MP_REACH_NLRI's length takes two octets then
                 yield Update(attributes=attribute.pack(said, four_octet=four_octet, nlri=nlri))
 
 

@@ -21,7 +21,7 @@ from fairlead.bgp.notifications import Cease, Code, in_words, pack_text
 from fairlead.bgp.rib import AdjRibOut, Terms
 from fairlead.errors import ProtocolError
 from fairlead.events import PeerDown, PeerUp
-from fairlead.model import Address, PeerConfig, Prefix, Route
+from fairlead.model import Address, PeerConfig, PeerStatus, Route
 
 # Seconds. While an OPEN is awaited the hold timer is long, and the retry timer is a back-stop behind the transport's own
 # time-out; both values are those that RFC 4271 sections 8.2.2 and 10 suggest.
@@ -167,23 +167,17 @@ class Session:
         """The state of RFC 4271 section 8.2.2."""
         return self._state
 
-    @property
-    def terms(self) -> Terms | None:
-        """What was agreed on, from OpenConfirm on."""
-        return self._terms
-
-    @property
-    def last_error(self) -> str:
-        """Why the session was last lost or not made; "" if that never was."""
-        return self._last_error
-
-    def announced(self) -> tuple[Prefix, ...]:
-        """What the peer has been sent, in order."""
-        return self._rib.announced()
-
-    def withheld(self) -> tuple[tuple[Prefix, str], ...]:
-        """What this peer is not sent though it is wanted, and why; empty unless established."""
-        return self._rib.withheld()
+    def status(self, since: float) -> PeerStatus:
+        """What an operator wants to know; `since` is the Unix time of the last change of state, which only the caller knows."""
+        return PeerStatus(
+            address=str(self._config.address),
+            state=self._state.value,
+            since=since,
+            remote_as=self._terms.remote_as if self._terms else 0,
+            routes=tuple(str(prefix) for prefix in self._rib.announced()),
+            last_error=self._last_error,
+            withheld=tuple(f"{prefix}: {why}" for prefix, why in self._rib.withheld()),
+        )
 
     # ------------------------------------------------------------------------------------------------------------------- steps
 
@@ -267,7 +261,8 @@ class Session:
             local=self._local,
             router_id=self._router_id,
         )
-        self._restart_hold(now)
+        if self._terms.hold_time:  # else the long wait goes on until their KEEPALIVE is here
+            self._restart_hold(now)
         self._beat(now)
 
     def _establish(self, now: float) -> None:
@@ -294,7 +289,7 @@ class Session:
             self._rib.refresh(self._message.family)
 
     def _expire(self, now: float) -> None:
-        waited = self._terms.hold_time if self._terms else int(OPEN_WAIT)
+        waited = (self._terms.hold_time if self._terms else 0) or int(OPEN_WAIT)
         self._why = f"nothing was heard for {waited} s: hold timer expired"
         self._send(wire.Notification(Code.HOLD_TIMER))
         self._fall(now)
