@@ -9,7 +9,6 @@ or, under "error", the traceback. tests/kernels/test_kernels.py starts it and re
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import platform
@@ -73,8 +72,18 @@ def prepare(modprobe: str) -> tuple[int, bytes]:
     return int((at / "ifindex").read_text()), bytes.fromhex((at / "address").read_text().strip().replace(":", ""))
 
 
-def fill(kernel: Any, keys: Any, ifindex: int, mac: bytes) -> list[str]:
-    """Two servers behind one VIP, by the same reconcile pass as in the daemon; the text of every operation."""
+def device() -> str:
+    """What `ip` and `tc` say of the balanced interface: XDP programs and queueing disciplines show here."""
+    commands = (
+        ["ip", "-o", "link", "show", "v0"],
+        ["tc", "qdisc", "show", "dev", "v0"],
+        ["tc", "filter", "show", "dev", "v0", "egress"],
+    )
+    return "".join(subprocess.run(c, capture_output=True, text=True, check=False).stdout for c in commands)
+
+
+async def fill(kernel: Any, keys: Any, ifindex: int, mac: bytes) -> list[str]:
+    """Two servers behind one VIP, by the same reconcile pass as in the daemon; the text of every event."""
     from fairlead import config
     from fairlead._native import maglev
     from fairlead.model import Link
@@ -87,13 +96,7 @@ def fill(kernel: Any, keys: Any, ifindex: int, mac: bytes) -> list[str]:
     reconciler.set_config(config.parse(CONFIG, "inside.yaml"))
     reconciler.set_links([Link(ifindex, "v0", mac, up=True, mtu=1500)])
     reconciler.set_paths({IPv4Address(f"10.1.0.{n}"): Way(ifindex, bytes([2, 0, 0, 0, 1, n]), mac, 1500, None) for n in (11, 12)})
-    done: Any = reconciler.run_pass()
-    if inspect.isawaitable(done):
-
-        async def finish() -> None:
-            await done
-
-        asyncio.run(finish())
+    await reconciler.run_pass()
     return said
 
 
@@ -107,10 +110,10 @@ def look(modprobe: str) -> dict[str, Any]:
     link = Link(ifindex, "v0", mac, up=True, mtu=1500)
     geometry = Geometry(services=1024, destinations=4096, nexthops=1024, slots=4096, buckets=65536, cpus=os.cpu_count() or 1)
     keys = derive(b"")
-    found: dict[str, Any] = {"kernel": platform.release(), "mac": mac.hex()}
-    kernel = Kernel.open(BPFFS, geometry, keys, 0xFA1 << 20)
+    found: dict[str, Any] = {"kernel": platform.release(), "mac": mac.hex(), "device before": device()}
+    kernel = Kernel.open(BPFFS, geometry, keys, 0xFA1)
     kernel.replace_programs()
-    found["operations"] = fill(kernel, keys, ifindex, mac)
+    found["operations"] = asyncio.run(fill(kernel, keys, ifindex, mac))
     runs = {name: kernel.test_run("balancer", frame, ifindex) for name, frame in frames(mac).items()}
     found["runs"] = {name: [action, out.hex()] for name, (action, out) in runs.items()}
     found["verdicts"] = {str(number): packets for number, (packets, _) in kernel.verdicts().items() if packets}
@@ -118,12 +121,12 @@ def look(modprobe: str) -> dict[str, Any]:
     kernel.replace_programs()
     found["attached after replace"] = kernel.attached()
     kernel.close()
-    again = Kernel.open(BPFFS, geometry, keys, 0xFA1 << 20)
+    again = Kernel.open(BPFFS, geometry, keys, 0xFA1)
     found["adopted"] = again.adopted
     again.close()
     found["detached"] = list(detach_all(BPFFS))
     found["left"] = sorted(str(path) for path in Path("/sys/fs/bpf").iterdir())
-    found["links"] = subprocess.run(["ip", "link", "show", "v0"], capture_output=True, text=True, check=True).stdout
+    found["device after"] = device()
     return found
 
 

@@ -130,4 +130,4 @@ def test_attach_replace_adopt_detach(found: dict[str, Any]) -> None:
     assert found["adopted"] is True
     assert found["detached"]
     assert found["left"] == []
-    assert "xdp" not in found["links"]
+    assert found["device after"] == found["device before"]

@@ -1,0 +1,161 @@
+"""The documents cannot lag: each name that they give exists, and each that a user meets is in them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from fairlead import cli
+from fairlead.config import vocabulary
+
+ROOT = Path(__file__).parents[2]
+ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
+WALKS = ("A packet", "A configuration change", "A health check's result", "A BGP update", "A counter")
+STEP = re.compile(r"`([\w./]+\.(?:py|c|h)):([\w.]+)`")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def walks() -> dict[str, list[tuple[str, str]]]:
+    """Title of each walk in ARCHITECTURE.md -> its steps, as (file, function)."""
+    sections = re.split(
+        r"^### ", text("docs/ARCHITECTURE.md").partition("\n## Five walks\n")[2].partition("\n## ")[0], flags=re.MULTILINE
+    )
+    return {section.splitlines()[0]: STEP.findall(section) for section in sections[1:]}
+
+
+def python_names(path: Path) -> set[str]:
+    """Functions, classes and methods (`Class.method`) that a module defines at its top."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{m.name}" for m in node.body if isinstance(m, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return names
+
+
+def c_names(path: Path) -> set[str]:
+    """Functions that a C file defines: a name, its parameters, and a brace alone on the next line."""
+    return set(re.findall(r"^\w[^;{}=\n]*?\b(\w+)\([^;{}]*\)\n\{$", path.read_text(), re.MULTILINE))
+
+
+def defined(file: str, name: str) -> bool:
+    for top in (ROOT / "src" / "fairlead", ROOT / "bpf", ROOT):
+        if (path := top / file).is_file():
+            return name in (python_names(path) if path.suffix == ".py" else c_names(path))
+    return False
+
+
+def commands(group: click.Group, words: str = "fairlead") -> Iterator[tuple[str, click.Command]]:
+    """(full words, command) of every command, groups opened."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{words} {name}")
+        else:
+            yield f"{words} {name}", command
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    from fairlead.lab.cli import lab
+
+    return [*commands(cli.fairlead), *commands(lab, "fairlead lab")]
+
+
+def verdicts() -> dict[str, str]:
+    """Constant of `enum verdict` -> the name that users see."""
+    body = text("bpf/abi.h").partition("enum verdict {")[2].partition("};")[0]
+    constants = re.findall(r"^\t((?:PASS|TX|REDIRECT|DROP)_\w+) =", body, re.MULTILINE)
+    return {c: "redirected" if c == "REDIRECT_FORWARDED" else c.partition("_")[2].lower() for c in constants}
+
+
+def test_the_walks_are_there() -> None:
+    """ARCHITECTURE.md walks through the code five times, each walk in at least four steps."""
+    found = walks()
+
+    assert tuple(found) == WALKS
+    assert all(len(steps) >= 4 for steps in found.values())
+
+
+@pytest.mark.parametrize("title", WALKS)
+def test_the_walks_are_true(title: str) -> None:
+    """Each `file:function` of a walk exists."""
+    missing = [f"{file}:{name}" for file, name in walks()[title] if not defined(file, name)]
+
+    assert not missing
+
+
+def test_every_other_place_named_exists() -> None:
+    """Each `file:function` elsewhere in the documents exists too."""
+    missing = [
+        f"{path.relative_to(ROOT)} names {file}:{name}"
+        for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+        for file, name in STEP.findall(path.read_text())
+        if not defined(file, name)
+    ]
+
+    assert not missing
+
+
+def test_every_verdict_is_documented() -> None:
+    """docs/reference/verdicts.md has exactly the verdicts of abi.h, each under the name that users see."""
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text("docs/reference/verdicts.md"), re.MULTILINE)
+
+    assert len(verdicts()) > 15
+    assert {constant: name for name, constant in rows} == verdicts()
+
+
+def test_every_config_key_is_documented() -> None:
+    """docs/reference/config.md explains each key of the grammar."""
+    documented = set(re.findall(r"`([a-z0-9_-]+)[:`]", text("docs/reference/config.md")))
+    missing = sorted({key for section in vocabulary.ALL for key in section.known} - documented)
+
+    assert not missing
+
+
+@pytest.mark.parametrize(("words", "command"), all_commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_is_documented(words: str, command: click.Command) -> None:
+    """docs/reference/commands.md has each command with each of its options."""
+    rows = [line for line in text("docs/reference/commands.md").splitlines() if re.match(rf"\| `{words}[ `]", line)]
+    options = [o for p in command.params if isinstance(p, click.Option) for o in [*p.opts, *p.secondary_opts]]
+
+    assert len(rows) == 1
+    assert not [option for option in options if option not in rows[0]]
+
+
+def test_links_lead_somewhere() -> None:
+    """Each relative link of the documents leads to a file."""
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
+        if not (path.parent / target).exists()
+    ]
+
+    assert not broken
+
+
+def test_every_dependency_has_a_reason() -> None:
+    """docs/why/dependencies.md has one row for each run-time dependency, and for no other."""
+    wanted = [line for line in text("requirements.in").splitlines() if line and not line.startswith("#")]
+    rows = re.findall(r"^\| (\w[\w.-]*) \|", text("docs/why/dependencies.md"), re.MULTILINE)[1:]
+
+    assert rows == sorted(wanted, key=str.lower)
+
+
+def test_readme_says_how_to_leave() -> None:
+    """The first screen of README.md names the kernel, the demo, the tests and the way back."""
+    screen = "\n".join(text("README.md").splitlines()[:40])
+
+    for words in ("Linux 5.15", "make demo", "make test", "`fairlead detach`", "leaves the system as it was"):
+        assert words in screen.replace("\n  ", " ")
