@@ -19,7 +19,7 @@ from typing import Any
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fairlead.model import ProbeConfig
+from fairlead.model import Address, ProbeConfig
 
 PROTOCOL = 70
 MARK_SHIFT = 20
@@ -96,7 +96,7 @@ async def ensure(config: ProbeConfig, ifindex: int, versions: Iterable[int]) -> 
     want = wanted(config, ifindex, versions)
     done: list[str] = []
     failed: list[str] = []
-    async with AsyncIPRoute() as ask:
+    async with AsyncIPRoute(strict_check=True) as ask:  # the kernel filters dumps: a router may hold a million routes
         have = await _ours(ask)
         for old in (piece for piece in have if piece not in want):
             await _attempt(ask, "delete", old, done, failed)
@@ -109,7 +109,7 @@ async def remove() -> list[str]:
     """Take away everything that carries our protocol number, backends' neighbour entries included; returns what was removed."""
     done: list[str] = []
     failed: list[str] = []
-    async with AsyncIPRoute() as ask:
+    async with AsyncIPRoute(strict_check=True) as ask:  # the kernel filters dumps: a router may hold a million routes
         for piece in await _ours(ask):
             await _attempt(ask, "delete", piece, done, failed)
         held = [m async for m in await ask.neigh("dump") if m.get("protocol") == PROTOCOL and m.get("dst")]
@@ -168,7 +168,7 @@ async def _ours(ask: Any) -> list[Piece]:
     for version, family in _FAMILIES.items():
         found += [_rule(version, m) async for m in await ask.rule("dump", family=family) if _is_our_rule(m)]
     for version, family in _FAMILIES.items():
-        routes = [m async for m in await ask.route("dump", family=family) if m["proto"] == PROTOCOL]
+        routes = [m async for m in await ask.route("dump", family=family, proto=PROTOCOL) if m["proto"] == PROTOCOL]
         ours = [m for m in routes if m.get("gateway") == GATEWAYS[version]]
         found += [DefaultRoute(version, m.get("table") or m["table"], m.get("oif") or 0) for m in ours]
     for m in [m async for m in await ask.neigh("dump") if m.get("protocol") == PROTOCOL]:
@@ -189,6 +189,15 @@ def _rule(version: int, m: Any) -> Rule:
 def reverse_path(name: str) -> int:
     """The rp_filter in force on an interface: the larger of its own and that of `all`. 0 off, 1 strict, 2 loose; IPv4 only."""
     return max(_number(_CONF / "ipv4/conf" / which / "rp_filter") for which in ("all", name))
+
+
+def reverse_path_warning(vip: Address, name: str, strictness: int) -> str:
+    """What a reverse-path filter does to the answers of probes, and how to mend it."""
+    kind, why = ("strict", f"its route does not leave by {name}") if strictness == 1 else ("loose", "there is no route to it")
+    return (
+        f"probes of {vip} will go unanswered: rp_filter on {name} is {kind} and {why}; "
+        f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 (and net.ipv4.conf.all.rp_filter=0), or give {vip} a route out of {name}"
+    )
 
 
 def has_ipv6(name: str) -> bool:

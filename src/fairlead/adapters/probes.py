@@ -43,7 +43,7 @@ _WORDS = {
 }
 
 
-class Failed(Exception):  # noqa: N818 - an outcome, caught at once
+class Failed(Exception):
     """A probe did not pass; the text says why, without the time that it took."""
 
 

@@ -10,11 +10,16 @@ import socket
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 
 from fairlead.model import Address, Config, Link
 
 KERNEL_FLOOR = (5, 15)
 BTF = pathlib.Path("/sys/kernel/btf/vmlinux")
+NATIVE_ATTACH_HINT = (
+    "some drivers drop the link for seconds when a native XDP program is attached "
+    "(`--confirm SECONDS` detaches again unless you can still say `fairlead confirm`, `--generic` avoids it)"
+)
 _NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _SYS_ADMIN = 21
 _INSTANCE = "\0fairlead-instance"  # an abstract address: one for each network namespace, gone with its process
@@ -154,6 +159,14 @@ def _owner() -> str:
         except OSError:
             return ""
         return f" (process {pid})"
+
+
+def version() -> str:
+    """The version of the installed package."""
+    try:
+        return metadata.version("fairlead")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "0+source"
 
 
 def notify(state: str) -> None:

@@ -56,15 +56,23 @@ def fairlead() -> None:
 @_bpffs
 @click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
 @click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
-def run(config: str, interfaces: tuple[str, ...], socket: str, bpffs: str, generic: bool, confirm: float | None) -> None:
+def run(config: str, interfaces: tuple[str, ...], **options: Any) -> None:
     """Run the balancer with CONFIG in the foreground.
 
-    INTERFACEs given here win over those that CONFIG names. SIGHUP, SIGUSR2 and SIGINT read CONFIG again; SIGTERM and SIGQUIT withdraw all
-    routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
+    INTERFACEs given here win over those that CONFIG names. SIGHUP, SIGUSR2 and SIGINT read CONFIG again; SIGTERM and SIGQUIT
+    withdraw all routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
     """
+    from fairlead.cli import online
     from fairlead.daemon import Options, run_daemon
+    from fairlead.errors import ConfigError, FairleadError
 
-    sys.exit(run_daemon(Options(config, interfaces, socket, bpffs, generic, confirm)))
+    try:
+        sys.exit(run_daemon(Options(config, interfaces, **options)))
+    except ConfigError as e:
+        print(e, file=sys.stderr)
+        sys.exit(1)
+    except FairleadError as e:
+        sys.exit(online.complain(str(e)))
 
 
 @fairlead.command()
@@ -118,9 +126,9 @@ def detach(socket: str, bpffs: str) -> None:
 @fairlead.command()
 def version() -> None:
     """Print the version."""
-    from importlib.metadata import version as of
+    from fairlead.adapters import system
 
-    print(f"fairlead {of('fairlead')}")
+    print(f"fairlead {system.version()}")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from fairlead.model import Status
 T = TypeVar("T")
 
 
-class NoDaemon(Exception):  # noqa: N818 - it is what the operator is told
+class NoDaemon(Exception):
     """Nobody answers; the text is a plain sentence."""
 
 

@@ -50,10 +50,15 @@ _EVENT_GROUPS = sum(1 << n - 1 for n in (1, 3, 5, 7, 8, 9, 11, 19))  # link neig
 
 
 class Network:
-    """The kernel's view of the network. `changed` is called, in the event loop, when `links` or `paths` say something new."""
+    """The kernel's view of the network.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    Both callbacks run in the event loop: `changed` when `links` or `paths` say something new, `disturbed` when somebody touched
+    rules, routes, addresses, links or one of our permanent neighbours, so that it is worth while to look after them.
+    """
+
+    def __init__(self, changed: Callable[[], None], disturbed: Callable[[], None] = lambda: None) -> None:
         self._changed = changed
+        self._disturbed = disturbed
         self._ask: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._links: dict[int, Link] = {}
@@ -183,6 +188,7 @@ class Network:
                 self._stale = False
                 looked = loop.time()
                 await self._look_up()
+                self._disturbed()
             elif self._stale:
                 loop.call_later(LOOK_UP_PAUSE, self._kick.set)
             self._compute()
@@ -250,7 +256,7 @@ class Network:
         key, entry = found
         if gone:
             self._neighbours.pop(key, None)
-            self._stale |= key[1] in self._answers  # ours went: look, and hold it again
+            self._stale |= key[1] in self._answers or entry.protocol == PROTOCOL  # ours went: look, and hold it again
         else:
             self._neighbours[key] = entry
 
