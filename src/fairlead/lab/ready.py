@@ -1,0 +1,65 @@
+"""Whether a lab works yet: every client gets an answer from every VIP, and if it does not, what seems to be in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from fairlead.lab import namespaces, plan
+from fairlead.lab.client import BadAnswerError, fetch
+from fairlead.lab.life import Lab, ask
+from fairlead.lab.namespaces import LabError
+from fairlead.lab.topology import Role
+
+
+def wait(lab: Lab, within: float, said: Callable[[str], None] = lambda _: None) -> None:
+    """Return once every client reaches every VIP. LabError when a daemon has ended or the time is up; the lab stays as it is."""
+    deadline = time.monotonic() + within
+    waiting = {(client.name, vip) for client in lab.topology.of(Role.CLIENT) for vip in lab.topology.vips}
+    last = ""
+    while waiting:
+        for client, vip in sorted(waiting):
+            says = probe(lab, client, vip)
+            if not says:
+                waiting.discard((client, vip))
+                said(f"{client} reaches {vip}")
+            last = f"{client} does not reach {vip}: {says}" if says else last
+        _all_run(lab)
+        if waiting and time.monotonic() > deadline:
+            raise LabError(f"not ready after {within:g} s: {last}\n{_look(lab)}")
+        time.sleep(0.02 if waiting else 0)
+
+
+def probe(lab: Lab, client: str, vip: str) -> str:
+    """Ask a VIP once from a client; "" if it answered, else why not."""
+
+    async def once() -> None:
+        async with asyncio.timeout(0.5):
+            await fetch(vip)
+
+    try:
+        namespaces.inside(plan.namespace(lab.name, client), lambda: asyncio.run(once()))
+    except TimeoutError:
+        return "no answer"
+    except (OSError, BadAnswerError) as error:
+        return str(error)
+    return ""
+
+
+def _all_run(lab: Lab) -> None:
+    for host, child in ask(lab, do="status")["hosts"].items():
+        if child["state"] != "running":
+            raise LabError(f"the daemon of {host} {child['state']}; the end of its log:\n{tail(lab, host)}")
+
+
+def tail(lab: Lab, host: str, lines: int = 12) -> str:
+    """The last lines of a host's log, indented."""
+    path = lab.home(host) / "log"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:]) or "    (empty)"
+
+
+def _look(lab: Lab) -> str:
+    logs = "".join(f"the end of the log of {b.name}:\n{tail(lab, b.name)}\n" for b in lab.topology.of(Role.BALANCER))
+    return f"{logs}the lab is left as it is: look around with `fairlead lab exec`, then `fairlead lab down`"

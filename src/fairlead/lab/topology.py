@@ -1,0 +1,100 @@
+"""The values a topology is written in. A topology is data: hosts, their addresses, the cables between them, and a drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Role(Enum):
+    """What a host is for; it decides its sysctls and the daemon it runs."""
+
+    CLIENT = "client"
+    ROUTER = "router"
+    SWITCH = "switch"
+    BALANCER = "balancer"
+    BACKEND = "backend"
+
+
+class Xdp(Enum):
+    """How the balancers' interfaces take an XDP program: by their driver, or only by the generic hook."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface: its name, fixed MAC ("" for any) and addresses with prefix length."""
+
+    name: str
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A namespace. `loopback` are addresses on lo, `routes` what follows `ip route add` (the family shows in the text)."""
+
+    name: str
+    role: Role
+    interfaces: tuple[Interface, ...] = ()
+    loopback: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+
+    def interface(self, name: str) -> Interface:
+        """The interface of that name; KeyError if there is none."""
+        for interface in self.interfaces:
+            if interface.name == name:
+                return interface
+        raise KeyError(f"{self.name} has no interface {name}")
+
+    def address(self, version: int) -> str:
+        """The first address of that IP version on an interface, without its prefix length; "" if there is none."""
+        for interface in self.interfaces:
+            for address in interface.addresses:
+                if (":" in address) == (version == 6):
+                    return address.partition("/")[0]
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cable:
+    """A veth pair; each end is (host, interface)."""
+
+    a: tuple[str, str]
+    b: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Peering:
+    """The BGP session between the router and the balancers, as the router's configuration needs it."""
+
+    router_as: int
+    balancer_as: int
+    prefixes: tuple[str, ...]  # what the router accepts, the more specific parts included
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole lab. `config` is the balancers' YAML; `vips` are asked for over HTTP before the lab counts as up."""
+
+    name: str
+    title: str
+    drawing: str
+    hosts: tuple[Host, ...]
+    cables: tuple[Cable, ...]
+    vips: tuple[str, ...]
+    peering: Peering
+    config: str
+
+    def host(self, name: str) -> Host:
+        """The host of that name; KeyError if there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(f"{self.name} has no host {name}")
+
+    def of(self, role: Role) -> tuple[Host, ...]:
+        """Every host of a role, in the order of the data."""
+        return tuple(host for host in self.hosts if host.role is role)
