@@ -1,0 +1,345 @@
+"""The way from what is there to what is wanted, one service at a time: operations in an order that readers can live with.
+
+    add next hop -> add destination -> (better) -> fill slots -> point service -> (worse) -> remove destination
+
+Whatever gets better for clients comes before the slots name it, whatever gets worse after the slots have let go of it. A chain is carried out
+until its first failure, so each operation may rely on those before it. Numbers are taken from `have.holdings` while a chain is
+made and noted in `reserved`; what the chain did not come to use goes back through quarantine.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+from fairlead.core.hashes import unmapped
+from fairlead.core.ids import FullError, Item, Kind, Move, place
+from fairlead.core.maglev import permutation
+from fairlead.core.plan import State
+from fairlead.core.rows import RegistryRow, RowKey, named, parsed
+from fairlead.core.tables import Fill, Have
+from fairlead.core.wants import WantDestination, WantService
+from fairlead.model import Op, Path, Publish, ServiceKey, Store, Ttl
+
+
+class MaglevFill(Protocol):
+    """The three functions of `core.maglev` that `fairlead._native.maglev` has too."""
+
+    def fill(self, size: int, offsets: Sequence[int], skips: Sequence[int], weights: Sequence[int]) -> bytes: ...
+    def translate(self, indices: bytes, ids: Sequence[int]) -> bytes: ...
+    def differing(self, a: bytes | memoryview, b: bytes | memoryview) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a diff needs from outside: `counters` gives (packets, bytes, flows) of an id so far, `links` names interfaces, `now` is in ns."""
+
+    maglev: MaglevFill
+    counters: Callable[[int], tuple[int, int, int]]
+    links: Mapping[int, str]
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An operation that cannot even be tried, and why."""
+
+    text: str
+    says: str
+
+
+@dataclass(slots=True)
+class Chain:
+    """Operations that depend on each other. `postponed`: room comes free with the next collection, then more can be done."""
+
+    name: Hashable
+    about: ServiceKey | None = None
+    ops: list[Op] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    reserved: list[Item] = field(default_factory=list)
+    postponed: bool = False
+
+    def add(self, text: str, *stores: Store | Publish) -> None:
+        """One more operation."""
+        self.ops.append(Op(text, stores, self.about))
+
+    def lacks(self, text: str, full: FullError, rows: int) -> None:
+        """There is no room for an operation: for now, or at all."""
+        if full.waiting:
+            self.postponed = True
+        else:
+            self.refusals.append(Refusal(text, f"the table is full: no {full.what} is free ({rows:,} in all)"))
+
+
+class ServiceDiff:
+    """The chain of one service; made for one use."""
+
+    def __init__(self, have: Have, want: WantService, tools: Tools) -> None:
+        self.have, self.want, self.tools, self.rows = have, want, tools, have.rows
+        self.chain = Chain(want.key, want.key)
+        self.ids: dict[bytes, int] = {}
+        self.nodes: list[tuple[WantDestination, int]] = []
+        self.worse: list[tuple[str, tuple[Store | Publish, ...]]] = []
+        self.hops: dict[bytes, int] = {}
+
+    def make(self) -> Chain:
+        """Everything that this service needs, in order; nothing while its row stands at two places, which must say the same."""
+        if self.want.row in self.have.strays:
+            self.chain.postponed = True
+            return self.chain
+        try:
+            number = self._service_id()
+        except FullError as full:
+            self.chain.lacks(f"add {self.want.key}", full, self.have.geometry.services)
+            return self.chain
+        for destination in self.want.destinations:
+            self._destination(destination, number)
+        settled = self._slots(number)
+        for text, stores in self.worse:
+            self.chain.add(text, *stores)
+        if settled:
+            wanted = {d.packed for d in self.want.destinations}
+            remove_destinations(self.have, self.want.row, wanted, self.chain)
+        return self.chain
+
+    def _reserve(self, item: Item) -> int:
+        self.chain.reserved.append(item)
+        self.have.holdings.rescue(item)
+        return item.number
+
+    def _service_id(self) -> int:
+        number = self.have.service_id(self.want.row)
+        return number or self._reserve(self.have.holdings.take(Kind.SERVICE))
+
+    # ------------------------------------------------------------------------------------------------------------ destinations
+
+    def _destination(self, want: WantDestination, service: int) -> None:
+        hop = self._hop(want)
+        number = self.have.destination_id(self.want.row, want.packed)
+        row = self.have.destinations.get(number)
+        if row is not None and row.service != service:
+            row = None  # of a service that was removed half-way: it goes, and a new one takes its place
+        if row is None:
+            number = self._new_destination(want, service, hop)
+        else:
+            self._set_destination(want, number, row.live, hop)
+        if number and want.weight and hop:
+            self.nodes.append((want, number))
+
+    def _hop(self, want: WantDestination) -> int:
+        if not want.hop or want.path is None:
+            return 0
+        known = self.hops.get(want.hop) or self.have.hops.get(want.hop)
+        if known:
+            item = Item(Kind.NEXT_HOP, known)
+            if not self.have.holdings.uses(item):
+                self._reserve(item)
+            return known
+        return self._new_hop(want, want.path)
+
+    def _new_hop(self, want: WantDestination, path: Path) -> int:
+        mac = path.mac_destination.hex(":")
+        on = self.tools.links.get(path.ifindex, f"interface {path.ifindex}")
+        try:
+            index = self._reserve(self.have.holdings.take(Kind.NEXT_HOP))
+        except FullError as full:
+            self.chain.lacks(f"add next hop: {want.backend} via {mac} on {on}", full, self.have.geometry.nexthops)
+            return 0
+        self.hops[want.hop] = index
+        store = Store("nexthops", index * self.rows.size["nexthops"], want.hop)
+        self.chain.add(f"add next hop {index}: {want.backend} via {mac} on {on}", store)
+        return index
+
+    def _new_destination(self, want: WantDestination, service: int, hop: int) -> int:
+        about = f"{want.backend} for {self.want.key}"
+        try:
+            number = self._reserve(self.have.holdings.take(Kind.DESTINATION))
+        except FullError as full:
+            self.chain.lacks(f"add destination: {about}", full, self.have.geometry.destinations)
+            return 0
+        registry = RegistryRow(self.tools.now, self.tools.counters(number), want.healthy)
+        payload = self.rows.destination(self.want.row, service, want.packed)
+        self.chain.add(
+            f"add destination {number}: {about}",
+            Store("destinations", number * len(payload), payload),
+            self._registry(number, registry),
+            self._publish(number, want.live | hop),
+        )
+        return number
+
+    def _set_destination(self, want: WantDestination, number: int, live: int, hop: int) -> None:
+        row, target = self.have.destinations[number], want.live | hop
+        past = self.have.registry(number)
+        registry = RegistryRow(past.since if row.state is want.state else self.tools.now, past.base, want.healthy)
+        stores: tuple[Store | Publish, ...] = () if registry == past else (self._registry(number, registry),)
+        about = f"{number}: {want.backend} for {self.want.key}"
+        if target != live:
+            text = f"set destination {about} {self._says(want, row.state, row.hop, hop)}"
+            stores = (*stores, self._publish(number, target))
+        else:
+            text = f"note destination {about} {'healthy' if want.healthy else 'unhealthy'}"
+        if not stores:
+            return
+        if want.state is State.ACTIVE and hop:
+            self.chain.add(text, *stores)
+        else:
+            self.worse.append((text, stores))
+
+    @staticmethod
+    def _says(want: WantDestination, state: State | None, old: int, new: int) -> str:
+        says = [] if state is want.state and old != new else [want.state.value]
+        if old != new:
+            says.append(f"next hop {new}" if new else "no next hop")
+        return ", ".join(says)
+
+    def _registry(self, number: int, row: RegistryRow) -> Store:
+        data = self.rows.registry(row)
+        return Store("registry", number * len(data), data)
+
+    def _publish(self, number: int, live: int) -> Publish:
+        return publish(self.have, "destinations", number, live)
+
+    # ------------------------------------------------------------------------------------------------------- slots and service
+
+    def _slots(self, number: int) -> bool:
+        """Fill and point; False if there is no room, so that the old slots are in use still."""
+        row, size = self.have.service(self.want.row), self.want.size
+        base, current = 0, row is not None and row.size == size
+        if not self.nodes:
+            size = 0
+        elif current and row is not None and self._same(row.base):
+            base = row.base
+        else:
+            found = self._fill(row.base if row is not None and current else 0, rebuild=row is not None and row.size > 0)
+            if found is None:
+                return False
+            base = found
+        live = self.rows.service_live(base, size, self.want.sticky)
+        return (row is not None and row.live == live) or self._point(number, live, base, size)
+
+    def _nodes(self) -> tuple[tuple[bytes, int, int], ...]:
+        return tuple((d.packed, d.weight, number) for d, number in self.nodes)
+
+    def _same(self, base: int) -> bool:
+        fill = self.have.fills.get(base)
+        return fill is not None and fill.size == self.want.size and fill.nodes == self._nodes()
+
+    def _fill(self, old: int, rebuild: bool) -> int | None:
+        """The base of a region with the right slots: the present one if it has them already, else a new one; None if there is no room."""
+        size, weights = self.want.size, [d.weight for d, _ in self.nodes]
+        walks = [permutation(d.backend, size) for d, _ in self.nodes]
+        indices = self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
+        slots = self.tools.maglev.translate(indices, [number for _, number in self.nodes])
+        fill = Fill(self._nodes(), size, zlib.crc32(slots), self._digest(indices))
+        change = size
+        if old:
+            present = self.have.region(old, size)
+            change = self.tools.maglev.differing(present, slots) if len(present) == len(slots) else size
+            if not change:
+                self.have.fills[old] = fill
+                return old
+        return self._new_region(slots, fill, change, rebuild)
+
+    def _new_region(self, slots: bytes, fill: Fill, change: int, rebuild: bool) -> int | None:
+        about = f"fill {fill.size} slots for {self.want.key}"
+        length = self.rows.elements(fill.size)
+        try:
+            base = self._reserve(self.have.holdings.take_region(length, rebuild))
+        except FullError as full:
+            self.chain.lacks(about, full, self.have.geometry.slots)
+            return None
+        self.have.fills[base] = fill
+        width = self.rows.size["slots"]
+        self.chain.add(f"{about}: {change} change", Store("slots", base * width, slots.ljust(length * width, b"\0")))
+        return base
+
+    def _digest(self, indices: bytes) -> bytes:
+        """What `tables_hash` takes from one service: names, never local numbers."""
+        text = blake2b(f"{self.want.key} {self.want.size}\n".encode(), digest_size=16)
+        for destination, _ in self.nodes:
+            text.update(destination.packed + destination.weight.to_bytes(8, "little"))
+        text.update(indices)
+        return text.digest()
+
+    def _point(self, number: int, live: int, base: int, size: int) -> bool:
+        first = base * self.rows.slots_per_element
+        text = f"point {self.want.key} at slots {first}..{first + size}" if size else f"point {self.want.key} at no slots"
+        at = self.have.places.get(self.want.row)
+        if at is not None:
+            self.chain.add(text, publish(self.have, "services", at, live))
+            return True
+        return add_row(self.have, self.chain, text, self.want.row, number, live)
+
+
+# ------------------------------------------------------------------------------------------------------- shared with other chains
+
+
+def publish(have: Have, table: str, row: int, live: int) -> Publish:
+    """The switch of one row."""
+    return Publish(table, row * have.rows.size[table] + have.rows.live_at[table], live)
+
+
+def add_row(have: Have, chain: Chain, text: str, key: RowKey, number: int, live: int, *then: Publish) -> bool:
+    """A new row of services, or the move that makes room for it; False if it has to wait or there is no room."""
+    try:
+        at = place(have.places_of(key), lambda p: _taken(have, p), lambda p: _other(have, p))
+    except FullError as full:
+        chain.lacks(text, full, have.geometry.services)
+        return False
+    if isinstance(at, Move):
+        move_row(have, chain, at)
+        chain.postponed = True
+        return False
+    payload = have.rows.service(key, number)
+    chain.add(text, Store("services", at * len(payload), payload), publish(have, "services", at, live), *then)
+    return True
+
+
+def _taken(have: Have, at: int) -> bool:
+    return at in have.services or have.holdings.quarantined(Item(Kind.PLACE, at))
+
+
+def _other(have: Have, at: int) -> int | None:
+    row = have.services.get(at)
+    if row is None:
+        return None
+    first, second = have.places_of(row.key)
+    return second if at == first else first
+
+
+def move_row(have: Have, chain: Chain, move: Move) -> None:
+    """Copy a row to its other place. The old one goes after a grace period: a reader that looked here first and there next found both."""
+    row = have.services[move.source]
+    payload = have.rows.service(row.key, row.id)
+    stores = (Store("services", move.target * len(payload), payload), publish(have, "services", move.target, row.live))
+    chain.add(f"move {named(row.key)} from row {move.source} to row {move.target} to make room", *stores)
+
+
+def remove_destinations(have: Have, key: RowKey, wanted: set[bytes], chain: Chain) -> None:
+    """Destinations of a service that are not wanted are gone from now on; their ids come free later."""
+    service = have.service_id(key)
+    own = [
+        n for backend, n in have.owned.get(key, {}).items() if backend not in wanted or have.destinations[n].service != service
+    ]
+    for number in sorted({*own, *have.spare.get(key, ())}):
+        row = have.destinations[number]
+        live = have.rows.destination_live(row.hop, State.GONE, Ttl.ONE, False)
+        backend = unmapped(row.backend)
+        chain.add(f"remove destination {number}: {backend} for {named(key)}", publish(have, "destinations", number, live))
+
+
+def remove_service(have: Have, key: RowKey) -> Chain:
+    """Nobody wants this service any more: unpoint it, then its destinations are gone."""
+    chain = Chain(("service", key), parsed(key))
+    if key in have.places:
+        chain.add(f"remove {named(key)}", *unpoint(have, key))
+    remove_destinations(have, key, set(), chain)
+    return chain
+
+
+def unpoint(have: Have, key: RowKey) -> tuple[Publish, ...]:
+    """Clear every row that holds a key."""
+    return tuple(publish(have, "services", at, 0) for at in sorted({have.places[key], *have.strays.get(key, ())}))

@@ -1,0 +1,273 @@
+"""What the kernel's tables hold: decoded from the mapped images at adoption, then kept in step with every confirmed store.
+
+`Have` owns a copy of the bytes of each table that only Fairlead writes. A row is decoded again whenever stores into it were confirmed, so that
+adopting a table and having written it oneself are the same thing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fairlead.core.hashes import service_places
+from fairlead.core.ids import Holdings, Item, Kind
+from fairlead.core.plan import State
+from fairlead.core.rows import MIRRORED, DestinationRow, RegistryRow, RowKey, Rows, ServiceRow
+from fairlead.model import Geometry, Op, Publish, Store
+
+_CHUNK = 1 << 16
+_ZERO = bytes(_CHUNK)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What a slot region was filled with: (address, weight, id) of each node, `crc` of its bytes, `digest` for `tables_hash`."""
+
+    nodes: tuple[tuple[bytes, int, int], ...]
+    size: int
+    crc: int
+    digest: bytes
+
+
+def host(value: int) -> bytes:
+    """A u64 as it stands in memory (BPF objects are built for little-endian machines only)."""
+    return value.to_bytes(8, "little")
+
+
+class Have:
+    """The tables as they were last read or confirmed. `slots` is the live mapping itself: too large to copy, read when asked for."""
+
+    def __init__(self, rows: Rows, geometry: Geometry, slots: memoryview) -> None:
+        self.rows = rows
+        self.geometry = geometry
+        self.slots = slots
+        self.services: dict[int, ServiceRow] = {}  # by place
+        self.places: dict[RowKey, int] = {}
+        self.strays: dict[RowKey, set[int]] = {}  # places that hold a key a second time
+        self.destinations: dict[int, DestinationRow] = {}  # by id, those that are gone too
+        self.owned: dict[RowKey, dict[bytes, int]] = {}  # key -> backend -> id, without those that are gone
+        self.spare: dict[RowKey, set[int]] = {}  # key -> ids that name a backend a second time
+        self.hops: dict[bytes, int] = {}  # contents -> index
+        self.hop_rows: dict[int, bytes] = {}
+        self.interfaces: dict[int, tuple[int, int]] = {}  # place -> (ifindex, live)
+        self.fills: dict[int, Fill] = {}  # by base
+        self.holdings = Holdings(geometry.services, geometry.destinations, geometry.nexthops, geometry.slots)
+        self.images = {table: bytearray(self._bytes(table)) for table in MIRRORED}
+        self._readers: Mapping[str, Callable[[int], None]] = {
+            "services": self._read_service,
+            "destinations": self._read_destination,
+            "nexthops": self._read_hop,
+            "interfaces": self._read_interface,
+        }
+
+    def _bytes(self, table: str) -> int:
+        g = self.geometry
+        single = {"vips": 1, "settings": 1, "interfaces": self.rows.constants["INTERFACE_ROWS"], "registry": g.destinations}
+        count = (
+            single[table]
+            if table in single
+            else {"services": g.services, "destinations": g.destinations, "nexthops": g.nexthops}[table]
+        )
+        return count * self.rows.size[table]
+
+    # ---------------------------------------------------------------------------------------------------- reading what is there
+
+    def adopt(self, views: Callable[[str], memoryview]) -> None:
+        """Decode everything. A row without `live` is free whatever else it holds; a destination that is gone goes on into quarantine."""
+        for table in MIRRORED:
+            image, view = self.images[table], views(table)
+            for at in range(0, len(image), _CHUNK):
+                data = bytes(view[at : at + _CHUNK])
+                if data != _ZERO[: len(data)]:
+                    image[at : at + len(data)] = data
+        for table in ("destinations", "services", "interfaces"):
+            for row in self._alive(table):
+                self._readers[table](row)
+
+    def _alive(self, table: str) -> Iterator[int]:
+        size, at = self.rows.size[table], self.rows.live_at[table]
+        lives = memoryview(self.images[table]).cast("Q")[at // 8 :: size // 8]
+        return iter([i for i, live in enumerate(lives.tolist()) if live])
+
+    def confirm(self, op: Op) -> None:
+        """The stores of `op` were carried out."""
+        touched: dict[tuple[str, int], None] = {}
+        for store in op.stores:
+            if store.table == "slots":
+                continue
+            data = store.data if isinstance(store, Store) else host(store.value)
+            self.images[store.table][store.offset : store.offset + len(data)] = data
+            touched[store.table, store.offset // self.rows.size[store.table]] = None
+        for table, row in touched:
+            self._reread(table, row)
+
+    def _reread(self, table: str, row: int) -> None:
+        reader = self._readers.get(table)
+        if reader is not None:
+            reader(row)
+
+    def read_back(self, stores: Iterable[Store | Publish], views: Callable[[str], memoryview]) -> None:
+        """Nobody knows how far `stores` got: read the rows they concern."""
+        for store in stores:
+            if store.table != "slots":
+                self.take_row(store.table, store.offset // self.rows.size[store.table], views(store.table))
+
+    def take_row(self, table: str, row: int, view: memoryview) -> None:
+        """Believe what `view` says about one row."""
+        size = self.rows.size[table]
+        self.images[table][row * size : (row + 1) * size] = view[row * size : (row + 1) * size]
+        self._reread(table, row)
+
+    def differences(self, table: str, start: int, stop: int, view: memoryview) -> list[int]:
+        """Rows within the bytes `start` to `stop` that are not what was confirmed. Both must be multiples of the row size."""
+        size, image = self.rows.size[table], self.images[table]
+        if bytes(view[start:stop]) == image[start:stop]:
+            return []
+        return [
+            at // size for at in range(start, min(stop, len(image)), size) if bytes(view[at : at + size]) != image[at : at + size]
+        ]
+
+    def region(self, base: int, size: int) -> memoryview:
+        """The bytes of `size` slots from element `base` on; shorter where a broken word points beyond the table."""
+        at = base * self.rows.size["slots"]
+        return self.slots[at : at + 4 * size]
+
+    def spoilt_regions(self) -> Iterator[RowKey | None]:
+        """Check the slots of one service a step; yields its key if they are not what was filled in (and forgets the filling), else None."""
+        for row in list(self.services.values()):
+            fill = self.fills.get(row.base) if row.size else None
+            spoilt = fill is not None and zlib.crc32(self.region(row.base, row.size)) != fill.crc
+            if spoilt:
+                del self.fills[row.base]
+            yield row.key if spoilt else None
+
+    # ----------------------------------------------------------------------------------------------------------------- one row
+
+    def _data(self, table: str, row: int) -> bytes:
+        size = self.rows.size[table]
+        return bytes(self.images[table][row * size : (row + 1) * size])
+
+    def _read_service(self, place: int) -> None:
+        old, new = self.services.pop(place, None), self.rows.read_service(self._data("services", place))
+        for item in self._service_items(place, new):
+            self.holdings.hold(item)
+        for item in self._service_items(place, old):
+            self.holdings.drop(item)
+        if old is not None:
+            self._displace(old.key, place)
+        if new is None:
+            return
+        self.services[place] = new
+        before = self.places.setdefault(new.key, place)
+        if before != place:
+            # Being moved, or somebody was killed while it was: readers may find either, so both stay for a grace period.
+            self.places[new.key] = place
+            self.strays.setdefault(new.key, set()).add(before)
+            self.holdings.quarantine(Item(Kind.COPY, before))
+
+    def _displace(self, key: RowKey, place: int) -> None:
+        """The row of `key` at `place` is gone; a copy of it takes over."""
+        copies = self.strays.pop(key, set()) - {place}
+        if self.places.get(key) == place:
+            del self.places[key]
+            if copies:
+                self.places[key] = copies.pop()
+        if copies:
+            self.strays[key] = copies
+
+    def _service_items(self, place: int, row: ServiceRow | None) -> Iterator[Item]:
+        if row is None:
+            return
+        yield Item(Kind.PLACE, place)
+        if row.id:
+            yield Item(Kind.SERVICE, row.id)
+        length = self.rows.elements(row.size)
+        if length and 0 < row.base <= self.geometry.slots - length:
+            yield Item(Kind.REGION, row.base, length)
+
+    def _read_destination(self, number: int) -> None:
+        old, new = self.destinations.pop(number, None), self.rows.read_destination(self._data("destinations", number))
+        for item in self._destination_items(number, new):
+            self.holdings.hold(item)
+        if old is not None:
+            self._disown(number, old)
+            for item in self._destination_items(number, old):
+                self.holdings.drop(item)
+        if new is None:
+            return
+        self.destinations[number] = new
+        if new.hop and new.hop not in self.hop_rows:
+            self._read_hop(new.hop)
+        if new.state is State.GONE:
+            if old is None:
+                self.holdings.hold(Item(Kind.DESTINATION, number))
+                self.holdings.drop(Item(Kind.DESTINATION, number))
+        elif self.owned.setdefault(new.key, {}).setdefault(new.backend, number) != number:
+            self.spare.setdefault(new.key, set()).add(number)
+
+    def _destination_items(self, number: int, row: DestinationRow | None) -> Iterator[Item]:
+        if row is None:
+            return
+        if row.state is not State.GONE:
+            yield Item(Kind.DESTINATION, number)
+        yield Item(Kind.SERVICE, row.service)
+        if row.hop:
+            yield Item(Kind.NEXT_HOP, row.hop)
+
+    def _disown(self, number: int, row: DestinationRow) -> None:
+        own, spare = self.owned.get(row.key, {}), self.spare.get(row.key, set())
+        spare.discard(number)
+        if own.get(row.backend) == number:
+            del own[row.backend]
+            heir = next((n for n in sorted(spare) if self.destinations[n].backend == row.backend), None)
+            if heir is not None:
+                own[row.backend] = heir
+                spare.remove(heir)
+            if not own:
+                del self.owned[row.key]
+        if not spare:
+            self.spare.pop(row.key, None)
+
+    def _read_hop(self, index: int) -> None:
+        old, new = self.hop_rows.pop(index, None), self._data("nexthops", index)
+        if old is not None and self.hops.get(old) == index:
+            del self.hops[old]
+        if any(new):
+            self.hop_rows[index] = new
+            self.hops.setdefault(new, index)
+
+    def _read_interface(self, place: int) -> None:
+        old, new = self.interfaces.pop(place, None), self.rows.read_interface(self._data("interfaces", place))
+        item = Item(Kind.INTERFACE, place)
+        if new is not None:
+            self.interfaces[place] = new
+            self.holdings.hold(item)
+        if old is not None:
+            self.holdings.drop(item)
+
+    # ----------------------------------------------------------------------------------------------------------------- look-ups
+
+    def service(self, key: RowKey) -> ServiceRow | None:
+        """The row of a key."""
+        at = self.places.get(key)
+        return None if at is None else self.services[at]
+
+    def service_id(self, key: RowKey) -> int:
+        """The id of a service, from its row or else from its destinations; 0 if it has none."""
+        row = self.service(key)
+        if row is not None:
+            return row.id
+        return next((self.destinations[n].service for n in self.owned.get(key, {}).values()), 0)
+
+    def places_of(self, key: RowKey) -> tuple[int, int]:
+        """The two places of a key."""
+        return service_places(key[:16], int.from_bytes(key[16:], "little"), self.geometry.services - 1)
+
+    def registry(self, number: int) -> RegistryRow:
+        """What the registry says of a destination id."""
+        return self.rows.read_registry(self._data("registry", number))
+
+    def destination_id(self, key: RowKey, backend: bytes) -> int:
+        """The id of a backend (16 bytes) of a service, 0 if it has none."""
+        return self.owned.get(key, {}).get(backend, 0)

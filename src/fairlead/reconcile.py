@@ -1,0 +1,447 @@
+"""The loop's pass: facts -> plan -> wants -> diff -> operations, carried out one by one; only this module writes to the tables.
+
+Level-triggered: a pass looks at what is known and at what is there, never at what happened. A service whose facts are the same object as in
+the last pass, and whose operations all went through, is not looked at again; so one health change costs what its service costs.
+`have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again with growing delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fairlead.core.announce import Announcer
+from fairlead.core.diff import Chain, MaglevFill, Refusal, ServiceDiff, Tools, remove_service
+from fairlead.core.diff_shared import (
+    add_vip,
+    clear_bits,
+    diff_interfaces,
+    diff_settings,
+    free_op,
+    remove_vip,
+    removed_services,
+    vip_rows,
+)
+from fairlead.core.facts import Facts, Past
+from fairlead.core.flow_time import timeouts
+from fairlead.core.hashes import mapped
+from fairlead.core.ids import Item, Kind
+from fairlead.core.plan import ServiceFacts, ServicePlan, VipPlan, plan_service, plan_vip
+from fairlead.core.report import CountersOf, Report, service_status, table_status, tables_hash
+from fairlead.core.rows import MIRRORED, Rows, service_key, vip_key
+from fairlead.core.tables import Have
+from fairlead.core.targets import Targets
+from fairlead.core.wants import WantService, WantVips, want_service, want_vips
+from fairlead.errors import KernelError
+from fairlead.events import BackendDown, BackendUp, Event, OperationFailed, Operated, Repaired
+from fairlead.model import (
+    Address,
+    Config,
+    Geometry,
+    Keys,
+    Layout,
+    Link,
+    NoPath,
+    Op,
+    Path,
+    ProbeKey,
+    ProbeResult,
+    ProbeTarget,
+    Route,
+    ServiceKey,
+)
+
+_BREATH = 0.005  # seconds of work between two chances for the rest of the loop
+_CHUNK = 1 << 18  # bytes compared between two chances
+_FIRST_DELAY, _LAST_DELAY = 1.0, 60.0  # seconds until a failed chain is tried again
+
+
+class Tables(Protocol):
+    """The kernel's tables, as adapters/kernel has them. `apply`, `grace` and `sweep` raise KernelError; the last two block."""
+
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def geometry(self) -> Geometry: ...
+    def view(self, table: str) -> memoryview: ...
+    def apply(self, op: Op) -> None: ...
+    def grace(self) -> None: ...
+    def sweep(self, owned: bytes) -> int: ...
+
+
+@dataclass(slots=True)
+class PassResult:
+    """What a pass did. `postponed`: some chains wait for room that the next collection brings."""
+
+    done: list[Op] = field(default_factory=list)
+    failed: list[Refusal] = field(default_factory=list)
+    postponed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    facts: ServiceFacts
+    plan: ServicePlan
+    want: WantService
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A chain that failed is left alone until `at`, unless what is wanted changes. `at` None: until something was collected."""
+
+    want: object
+    delay: float
+    at: float | None
+
+
+class Reconciler:
+    """See the module. All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        keys: Keys,
+        log: Callable[[Event], None],
+        clock: Callable[[], float],
+        maglev: MaglevFill,
+        announce: Callable[[tuple[Route, ...]], None] = lambda _: None,
+    ) -> None:
+        self.keys = keys
+        self.wake: Callable[[], None] = lambda: None
+        self.changed = False
+        self.repairs = 0
+        self._tables, self._log, self._clock, self._maglev = tables, log, clock, maglev
+        self._rows = Rows(tables.layout)
+        self._have = Have(self._rows, tables.geometry, tables.view("slots"))
+        self._facts = Facts(self._past)
+        self._links: tuple[Link, ...] | None = None
+        self._vips: tuple[Config, WantVips] | None = None
+        self._planned: dict[ServiceKey, _Planned] = {}
+        self._done: dict[ServiceKey, WantService] = {}
+        self._rests: dict[Hashable, _Rest] = {}
+        self._announcer = Announcer(log, announce)
+        self._targets = Targets()
+        self._pass_lock, self._collect_lock = asyncio.Lock(), asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._breathed = 0.0
+        self._repairing = False
+
+    # ----------------------------------------------------------------------------------------------------------------- facts in
+
+    def adopt(self) -> None:
+        """Read what the tables hold; once, before anything else."""
+        self._have.adopt(self._tables.view)
+
+    def set_config(self, config: Config) -> None:
+        """The configuration as it is now."""
+        self._facts.set_config(config, self._announcer.routes.keys(), self._clock())
+        self._touch()
+
+    def set_paths(self, paths: Mapping[Address, Path | NoPath]) -> None:
+        """The path of every configured backend, or why there is none. Nothing is written before this was called once."""
+        first = self._facts.paths is None
+        if self._facts.set_paths(paths) or first:
+            self._touch()
+
+    def set_links(self, links: Sequence[Link]) -> None:
+        """The interfaces that packets may arrive on; all of them."""
+        if tuple(links) != self._links:
+            self._links = tuple(links)
+            self._touch()
+
+    def probed(self, key: ProbeKey, result: ProbeResult) -> None:
+        """One result of one health check."""
+        if self._facts.probed(key, result):
+            self._touch()
+
+    def _touch(self) -> None:
+        self.changed = True
+        self.wake()
+
+    def _past(self, key: ServiceKey, backend: Address) -> Past | None:
+        number = self._have.destination_id(service_key(key), mapped(backend))
+        if not number:
+            return None
+        registry = self._have.registry(number)
+        return Past(registry.healthy, registry.since / 1e9)
+
+    # --------------------------------------------------------------------------------------------------------------- facts out
+
+    def routes(self) -> tuple[Route, ...]:
+        """What is to be announced now."""
+        return tuple(self._announcer.routes.values())
+
+    def targets(self) -> Mapping[ProbeKey, ProbeTarget]:
+        """Whom to probe; the same object as before if nothing has changed."""
+        config = self._facts.config
+        if config is None:
+            return {}
+        return self._targets.now(config, {k: p.facts for k, p in self._planned.items()}, self._have)
+
+    def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
+        """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
+        plans = [p.plan for p in self._planned.values()]
+        services = tuple(service_status(self._have, plan, self._facts.latest, counters, flows) for plan in plans)
+        tables = table_status(self._have, flows)
+        return Report(self._announcer.status(), services, tables, tables_hash(self._have, self._planned), self.repairs)
+
+    def owned(self) -> bytes:
+        """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
+        owned = bytearray(b"\xff" * -(-self._have.geometry.destinations // 8))
+        for item in self._have.holdings.resting(Kind.DESTINATION):
+            owned[item.number >> 3] &= ~(1 << (item.number & 7)) & 0xFF
+        return bytes(owned)
+
+    def deadline(self) -> float | None:
+        """The Unix time when a failed operation is due again; a timer of the loop sees to it."""
+        return min((rest.at for rest in self._rests.values() if rest.at is not None), default=None)
+
+    # ----------------------------------------------------------------------------------------------------------------- the pass
+
+    async def run_pass(self) -> PassResult:
+        """Bring the tables to what the facts ask for, as far as it goes; may be called at any time, passes never overlap."""
+        async with self._pass_lock:
+            return await self._pass()
+
+    async def _pass(self) -> PassResult:
+        result, config = PassResult(), self._facts.config
+        self.changed = False
+        if config is None or self._facts.paths is None:
+            return result
+        self._breathed = asyncio.get_running_loop().time()
+        await self._replan()
+        self._announcer.replan(self._plan_vips())
+        self._announced(self._announcer.withdraw(), result)
+        for chain in self._chains(self._want_vips(config)):
+            await self._carry_out(chain, result)
+        self._announced(self._announcer.announce(self._ready), result)
+        self._set_timer()
+        return result
+
+    async def _replan(self) -> None:
+        """New plans for the services whose facts are new; forget the services that are not configured any more."""
+        planned = {}
+        for key, facts in list(self._facts.services.items()):
+            old = self._planned.get(key)
+            if old is not None and old.facts is facts:
+                planned[key] = old
+                continue
+            plan = plan_service(facts)
+            planned[key] = _Planned(facts, plan, want_service(plan, self._rows))
+            self._targets.touch(key)
+            self._say_changes(None if old is None else old.plan, plan)
+            await self._breathe()
+        for key in self._planned.keys() - planned.keys():
+            self._targets.touch(key)
+            self._done.pop(key, None)
+            self._rests.pop(key, None)
+        self._planned = planned
+
+    def _say_changes(self, before: ServicePlan | None, after: ServicePlan) -> None:
+        """Which backends went up or down. What was never seen before has not changed."""
+        old = {b.backend.address: b for b in before.backends} if before is not None else {}
+        for backend in after.backends:
+            was = old.get(backend.backend.address)
+            if was is None or was.up == backend.up:
+                continue
+            kind = BackendUp if backend.up else BackendDown
+            self._log(kind(after.service.key, backend.backend.address, backend.says))
+
+    def _plan_vips(self) -> dict[Address, VipPlan]:
+        services: dict[Address, list[ServicePlan]] = {}
+        for planned in self._planned.values():
+            services.setdefault(planned.plan.service.key.vip, []).append(planned.plan)
+        return {vip: plan_vip(vip, plans) for vip, plans in services.items()}
+
+    def _want_vips(self, config: Config) -> WantVips:
+        if self._vips is None or self._vips[0] is not config:
+            self._vips = (config, want_vips(config.vips(), self._rows.size["vips"]))
+        return self._vips[1]
+
+    def _chains(self, vips: WantVips) -> Iterator[Chain]:
+        """All chains of a pass in order; each is made when those before it have been carried out."""
+        have = self._have
+        yield diff_settings(have, timeouts(self._tables.layout, have.geometry))
+        if self._links is not None:
+            yield diff_interfaces(have, self._links)
+        for row in sorted(vip_rows(have).keys() - set(vips.rows.values())):
+            yield remove_vip(have, vips, row)
+        for key, planned in self._planned.items():
+            if self._done.get(key) is not planned.want and not self._resting(key, planned.want):
+                yield ServiceDiff(have, planned.want, self._tools()).make()
+        for gone in removed_services(have, [p.want.row for p in self._planned.values()]):
+            yield remove_service(have, gone)
+        for vip in vips.rows:
+            yield add_vip(have, vips, vip)
+        yield clear_bits(have, vips)
+
+    def _tools(self) -> Tools:
+        names = {link.ifindex: link.name for link in self._links or ()}
+        return Tools(self._maglev, self._counters, names, int(self._clock() * 1e9))
+
+    def _counters(self, number: int) -> tuple[int, int, int]:
+        """What an id has counted so far, over all CPUs."""
+        geometry, size, view = self._have.geometry, self._rows.size["counters"], self._tables.view("counters")
+        packets = octets = flows = 0
+        for cpu in range(geometry.cpus):
+            at = (cpu * geometry.destinations + number) * size
+            cell = bytes(view[at : at + size])
+            if any(cell):
+                a, b, c = self._rows.read_cell(cell)
+                packets, octets, flows = packets + a, octets + b, flows + c
+        return packets, octets, flows
+
+    def _ready(self, vip: Address) -> bool:
+        """The tables hold the VIP and all its services."""
+        keys = [p.want.row for p in self._planned.values() if p.want.key.vip == vip]
+        return all(key in self._have.places for key in (vip_key(vip), *keys))
+
+    def _announced(self, ops: list[Op], result: PassResult) -> None:
+        for op in ops:
+            result.done.append(op)
+            self._log(Operated(op.text, op.about))
+
+    # --------------------------------------------------------------------------------------------------------- one chain, one op
+
+    async def _carry_out(self, chain: Chain, result: PassResult) -> None:
+        """The operations of a chain until the first that fails; then what it had reserved and did not use goes back."""
+        failed = list(chain.refusals)
+        if chain.ops and self._resting(chain.name, self._wanted(chain.name)):
+            return
+        for op in chain.ops:
+            says = self._apply(op)
+            if says:
+                failed.append(Refusal(op.text, says))
+                break
+            result.done.append(op)
+            await self._breathe()
+        for refusal in failed:
+            self._log(OperationFailed(refusal.text, refusal.says))
+        result.failed += failed
+        result.postponed += chain.postponed
+        self._settle(chain, bool(failed))
+
+    def _apply(self, op: Op) -> str:
+        """Carry out one operation; returns what went wrong, "" if nothing did."""
+        try:
+            self._tables.apply(op)
+        except KernelError as error:
+            self._have.read_back(op.stores, self._tables.view)
+            return str(error)
+        self._have.confirm(op)
+        if self._repairing:
+            self.repairs += 1
+            self._log(Repaired(op.text))
+        else:
+            self._log(Operated(op.text, op.about))
+        return ""
+
+    def _wanted(self, name: Hashable) -> object:
+        planned = self._planned.get(name) if isinstance(name, ServiceKey) else None
+        return planned.want if planned is not None else None
+
+    def _settle(self, chain: Chain, failed: bool) -> None:
+        """Remember whether a chain is done, or when to try it again."""
+        for item in chain.reserved:
+            if not self._have.holdings.uses(item):
+                self._have.holdings.quarantine(item)
+        want, before = self._wanted(chain.name), self._rests.pop(chain.name, None)
+        if isinstance(want, WantService):
+            self._targets.touch(want.key)
+        if failed:
+            again = before is not None and before.want is want and before.at is not None
+            delay = min(before.delay * 2, _LAST_DELAY) if again and before else _FIRST_DELAY
+            self._rests[chain.name] = _Rest(want, delay, self._clock() + delay)
+        elif chain.postponed:
+            self._rests[chain.name] = _Rest(want, 0.0, None)
+        elif isinstance(want, WantService):
+            self._done[want.key] = want
+
+    def _resting(self, name: Hashable, want: object) -> bool:
+        rest = self._rests.get(name)
+        return rest is not None and rest.want is want and (rest.at is None or self._clock() < rest.at)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        at = self.deadline()
+        delay = 0.0 if at is None else max(at - self._clock(), 0.01)
+        self._timer = None if at is None else asyncio.get_running_loop().call_later(delay, self._touch)
+
+    async def _breathe(self) -> None:
+        """Let the rest of the loop run if this pass has had it for a while."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._breathed > _BREATH:
+            await asyncio.sleep(0)
+            self._breathed = loop.time()
+
+    # ------------------------------------------------------------------------------------------------- quarantine and read-back
+
+    async def collect(self) -> None:
+        """Free what has become unreachable: a grace period for all of it; for destination ids a sweep and another one.
+
+        The caller must have closed the probe sockets of ids that are gone (`targets()` does not name them any more).
+        """
+        async with self._collect_lock:
+            while self._have.holdings.waits() and await self._collect_once():
+                pass
+
+    async def _collect_once(self) -> bool:
+        holdings = self._have.holdings
+        batch = holdings.begin()
+        try:
+            await asyncio.to_thread(self._tables.grace)
+            if any(item.kind is Kind.DESTINATION for item in batch):
+                await asyncio.to_thread(self._tables.sweep, self.owned())
+                await asyncio.to_thread(self._tables.grace)
+        except KernelError as error:
+            self._log(OperationFailed("collect what is not used any more", str(error)))
+            return False
+        freed = [self._free(item) for item in holdings.due(batch)]
+        waiting = [name for name, rest in self._rests.items() if rest.at is None]
+        for name in waiting:
+            del self._rests[name]
+        if waiting:
+            self._touch()
+        return all(freed)
+
+    def _free(self, item: Item) -> bool:
+        op = free_op(self._have, item)
+        says = self._apply(op) if op is not None else ""
+        if op is not None and says:
+            self._log(OperationFailed(op.text, says))
+            return False
+        self._have.holdings.free(item)
+        return True
+
+    async def verify(self) -> int:
+        """Read everything back; what is not as confirmed is repaired. Returns the number of rows and regions that were off."""
+        async with self._pass_lock:
+            self._breathed = asyncio.get_running_loop().time()
+            off = await self._compare()
+            if off:
+                self._done.clear()
+                self._repairing = True
+                try:
+                    await self._pass()
+                finally:
+                    self._repairing = False
+            return off
+
+    async def _compare(self) -> int:
+        have, off = self._have, 0
+        for table in MIRRORED:
+            view = self._tables.view(table)
+            for at in range(0, len(have.images[table]), _CHUNK):
+                rows = have.differences(table, at, min(at + _CHUNK, len(have.images[table])), view)
+                for row in rows:
+                    have.take_row(table, row, view)
+                off += len(rows)
+                await self._breathe()
+        for spoilt in have.spoilt_regions():
+            off += spoilt is not None
+            await self._breathe()
+        return off
