@@ -42,37 +42,51 @@ static struct node *places(uint32_t size, uint32_t nodes, const uint32_t *offset
 /* The next free slot of a node's permutation. Taken slots are bits, so that 65,537 of them fit the first-level cache. */
 static uint32_t take(struct node *node, uint64_t *taken, uint32_t size)
 {
+	uint32_t found;
 	uint32_t at = node->at;
 
-	while (taken[at >> 6] >> (at & 63) & 1) {
+	do {
+		found = at;
 		at += node->skip;
-		if (at >= size)
-			at -= size;
-	}
-	taken[at >> 6] |= 1ULL << (at & 63);
+		at = at >= size ? at - size : at;
+	} while (taken[found >> 6] >> (found & 63) & 1);
+	taken[found >> 6] |= 1ULL << (found & 63);
 	node->at = at;
-	return at;
+	return found;
 }
 
-static void fill(struct node *list, uint32_t nodes, uint32_t most, uint64_t *taken, uint32_t size, uint32_t *out)
+/* One round: the nodes whose credit pays for a slot, in order. Without a branch, for with mixed weights none could be foreseen. */
+static uint32_t round_of(struct node *list, uint32_t nodes, uint32_t most, uint32_t *turns)
 {
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < nodes; i++) {
+		/* credit < most <= 2^32 - 1, so the sum needs 64 bits */
+		uint64_t credit = (uint64_t)list[i].credit + list[i].weight;
+		bool pays = credit >= most;
+
+		list[i].credit = credit - (pays ? most : 0);
+		turns[count] = i;
+		count += pays;
+	}
+	return count;
+}
+
+static void fill(struct node *list, uint32_t nodes, uint32_t most, uint32_t *turns, uint64_t *taken, uint32_t size, uint32_t *out)
+{
+	uint32_t count = round_of(list, nodes, most, turns);
+	bool equal =
+		count == nodes; /* all pay in the first round only if all have the largest weight: they will in every round */
 	uint32_t left = size;
 
 	for (;;) {
-		for (uint32_t i = 0; i < nodes; i++) {
-			struct node *node = &list[i];
-
-			/* credit < most <= 2^32 - 1, so the sum needs 64 bits */
-			uint64_t credit = (uint64_t)node->credit + node->weight;
-			if (credit < most) {
-				node->credit = credit;
-				continue;
-			}
-			node->credit = credit - most;
-			out[take(node, taken, size)] = i;
+		for (uint32_t i = 0; i < count; i++) {
+			out[take(&list[turns[i]], taken, size)] = turns[i];
 			if (--left == 0)
 				return;
 		}
+		if (!equal)
+			count = round_of(list, nodes, most, turns);
 	}
 }
 
@@ -81,7 +95,9 @@ int fl_maglev_fill(uint32_t size, uint32_t nodes, const uint32_t *offsets, const
 		   uint32_t *out)
 {
 	uint32_t most = heaviest(weights, nodes);
+	int result = -ENOMEM;
 	uint64_t *taken;
+	uint32_t *turns;
 	struct node *list;
 
 	if (size < 2 || most == 0)
@@ -90,13 +106,15 @@ int fl_maglev_fill(uint32_t size, uint32_t nodes, const uint32_t *offsets, const
 	if (!list)
 		return -errno;
 	taken = calloc(size / 64 + 1, sizeof(*taken));
-	if (taken)
-		fill(list, nodes, most, taken, size, out);
+	turns = calloc(nodes, sizeof(*turns));
+	if (taken && turns) {
+		fill(list, nodes, most, turns, taken, size, out);
+		result = 0;
+	}
 	free(list);
-	if (!taken)
-		return -ENOMEM;
 	free(taken);
-	return 0;
+	free(turns);
+	return result;
 }
 
 /* Node numbers to destination ids. */

@@ -28,7 +28,7 @@ def detach_all(bpffs: str) -> list[str]:
 
 
 def _probed(places: Places) -> list[int]:
-    found = {ifindex for kind in (egress.TCX, egress.FILTER, egress.CLSACT) for ifindex in places.pinned(kind)}
+    found = {ifindex for kind in (links.TCX, egress.FILTER, egress.CLSACT) for ifindex in places.pinned(kind)}
     return sorted(found)
 
 

@@ -15,11 +15,11 @@ from contextlib import suppress
 
 from fairlead._native import bpf
 from fairlead.adapters.kernel import links, pins
+from fairlead.adapters.kernel.links import TCX
 from fairlead.adapters.kernel.pins import Places
 from fairlead.errors import KernelError, Refused
 from fairlead.model import Link
 
-TCX = "probe"
 FILTER = "filter"
 CLSACT = "clsact"
 HANDLE = 1

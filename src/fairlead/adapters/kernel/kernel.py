@@ -82,6 +82,7 @@ class Kernel:
 
     def _open_generation(self) -> None:
         """Only generations that a link names are live; the rest is rubbish of a crash. The newest live one is ours."""
+        links.forget_severed(self._places)
         running = self._running()
         live = []
         for number in self._places.generations():

@@ -14,6 +14,8 @@ from fairlead.errors import KernelError, Refused
 from fairlead.model import Link
 
 XDP = "xdp"
+TCX = "probe"
+LINKS = (XDP, TCX)
 
 
 def attach(places: Places, link: Link, program: int, programs: Mapping[int, int]) -> tuple[str, bool]:
@@ -30,7 +32,19 @@ def attach(places: Places, link: Link, program: int, programs: Mapping[int, int]
             bpf.pin(fd, path)
         finally:
             os.close(fd)
-    return bpf.xdp_query(link.ifindex).mode, replaced
+    found = bpf.xdp_query(link.ifindex)
+    if found.program != bpf.program_id(program):
+        raise KernelError("attach XDP to", link.name, 0, f"{path} is on an interface of another network namespace")
+    return found.mode, replaced
+
+
+def forget_severed(places: Places) -> None:
+    """Unpin the links whose interface has vanished: its number may be given away again."""
+    for kind in LINKS:
+        for ifindex in places.pinned(kind):
+            facts = facts_of(places.link(kind, ifindex))
+            if facts is not None and facts.ifindex == 0:
+                pins.remove(places.link(kind, ifindex))
 
 
 def refuse_foreign(places: Places, link: Link) -> None:
