@@ -44,7 +44,7 @@ def said_by(rib, *, four_octet=True) -> list[str]:
 
 ENDS = ["END IPv4", "END IPv6"]
 
-# Written by hand from RFC 4271 section 4.3, RFC 4760 sections 3 and 4, RFC 1997 and RFC 6793: (policy, terms, prefix) -> messages.
+# Written by hand from RFC 4271 section 4.3, RFC 4760 section 3, RFC 1997 and RFC 6793: (policy, terms, prefix) -> message.
 GOLDEN = {
     "eBGP, IPv4, MED and communities": (
         {"med": 50, "communities": ((64512, 1), (65535, 0))},
@@ -62,8 +62,10 @@ GOLDEN = {
         {},
         {},
         V6,
-        "004d 02 0000 0036 800e26 0002 01 10 20010db8000000000000000000000001 00 80 20010db8000000000000000000000010"
-        " 40010100 4002060201 0000fc00",
+        (
+            "004d 02 0000 0036 800e26000201 10 20010db8000000000000000000000001 00 8020010db8000000000000000000000010"
+            " 40010100 40020602010000fc00"
+        ),
     ),
     "towards a speaker of two-octet AS numbers": (
         {},
@@ -153,7 +155,7 @@ NEXT_HOPS = [
 
 @pytest.mark.parametrize(("prefix", "policy", "local", "expected"), NEXT_HOPS)
 def test_next_hop(prefix, policy, local, expected):
-    """Configured, else our end of the session, else the router id for IPv4; no IPv6 next hop means no IPv6 route, and a reason."""
+    """Configured, else our end of the session, else the router id for IPv4; without any, no IPv6 route but a reason."""
     rib = rib_of((prefix,), terms(local=ip_address(local)), **policy)
     lines = said_by(rib)
 

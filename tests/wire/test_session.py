@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -407,7 +408,7 @@ def test_chunks_make_no_difference(cuts):
     stream = stream_of(whole)
     whole.say(stream)
     edges = sorted({0, len(stream), *(c for c in cuts if c < len(stream))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         cut.say(stream[start:end])
 
     assert cut.session.state is whole.session.state is State.ESTABLISHED

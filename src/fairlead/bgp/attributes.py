@@ -6,7 +6,6 @@ Only the sending side exists, because Fairlead learns nothing from its peers (se
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -32,13 +31,8 @@ class Attributes:
     communities: tuple[tuple[int, int], ...] = ()
 
 
-def pack_prefixes(prefixes: Iterable[Prefix]) -> bytes:
-    """NLRI: length in bits, then as few octets as hold them, RFC 4271 section 4.3."""
-    return b"".join(pack_prefix(prefix) for prefix in prefixes)
-
-
 def pack_prefix(prefix: Prefix) -> bytes:
-    """One element of an NLRI field."""
+    """One element of an NLRI field: length in bits, then as few octets as hold them, RFC 4271 section 4.3."""
     return bytes([prefix.prefixlen]) + prefix.network_address.packed[: (prefix.prefixlen + 7) // 8]
 
 
