@@ -90,7 +90,7 @@ packages() {
 
 make_venv() {
 	[ -x "$VENV/bin/python" ] || "$(find_python)" -m venv "$VENV"
-	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-dev.txt </dev/null
+	"$VENV/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-dev.txt </dev/null
 }
 
 kernel_version() { apt-cache depends "$1" | awk '/Depends: linux-image-[0-9]/ { print $2; exit }'; }
