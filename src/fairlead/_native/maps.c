@@ -83,14 +83,27 @@ int fl_map_facts(int fd, uint32_t *facts)
 	return 0;
 }
 
+/* The kernel copies as many bytes as the map says: four are all that we have. */
+static int require_words(int fd)
+{
+	uint32_t facts[6];
+	int result = fl_map_facts(fd, facts);
+
+	return result ? result : facts[1] == 4 && facts[2] == 4 ? 0 : -EINVAL;
+}
+
 int fl_map_put(int fd, uint32_t key, uint32_t value)
 {
-	return bpf_map_update_elem(fd, &key, &value, BPF_ANY);
+	int result = require_words(fd);
+
+	return result ? result : bpf_map_update_elem(fd, &key, &value, BPF_ANY);
 }
 
 int fl_map_take(int fd, uint32_t key, uint32_t *value)
 {
-	return bpf_map_lookup_elem(fd, &key, value);
+	int result = require_words(fd);
+
+	return result ? result : bpf_map_lookup_elem(fd, &key, value);
 }
 
 int fl_pin(int fd, const char *path)
