@@ -161,8 +161,8 @@ class PeerConfig:
     """One BGP neighbour. `accept` and `reject` filter what is announced: accept wins, then reject, then accepted."""
 
     address: Address
-    as_number: int
-    hold_time: int = 10
+    as_number: int  # ours towards this peer; the peer's own is what its OPEN says
+    hold_time: int = 10  # seconds, 0 or at least 3
     source: Address | None = None
     local_pref: int | None = None  # iBGP only, 100 where unset
     med: int | None = None
