@@ -1,8 +1,8 @@
 """An HTTP client to load a lab with: a fresh connection for each request, no retries, every failure told.
 
 Run inside a client's namespace: `python -m fairlead.lab.client [--requests N] [--rate N] TARGET...`. Each target (an address, or
-an address and a path: `203.0.113.1/big`) gets requests in turn, at most --at-once of them in the air; without --requests it goes on
-until its standard input is closed. Every fifth of a second, and at the end, it prints what is new as one JSON line:
+an address and a path: `203.0.113.1/big`) gets requests in turn, at most --at-once of them in the air; without --requests it goes
+on until its standard input is closed. Every fifth of a second, and at the end, it prints what is new as one JSON line:
 
     {"answers": {TARGET: {BACKEND: n}}, "failures": [{"target": T, "began": t, "ended": t, "says": "..."}], "slowest": seconds}
 

@@ -2,8 +2,9 @@
 
 Everything a lab has outside its namespaces stands in one directory, /run/fairlead-lab/NAME: the state, a bpffs of its own
 (mounted here, in the machine's mount namespace, because one mounted inside `ip netns exec` dies with the process that did it),
-the supervisor's socket, and a directory for each host with configuration, log, pid and sockets. `down` needs nothing but the name:
-it kills what lives in the namespaces, deletes them, removes the pins, unmounts and deletes the directory, whoever was killed before.
+the supervisor's socket, and a directory for each host with configuration, log, pid and sockets. `down` needs nothing but the
+name: it kills what lives in the namespaces, deletes them, removes the pins, unmounts and deletes the directory, whoever was
+killed before.
 """
 
 from __future__ import annotations

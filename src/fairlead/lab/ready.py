@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from fairlead.lab import namespaces, plan
 from fairlead.lab.client import BadAnswerError, fetch
@@ -13,22 +13,20 @@ from fairlead.lab.namespaces import LabError
 from fairlead.lab.topology import Role
 
 
-def wait(lab: Lab, within: float, said: Callable[[str], None] = lambda _: None) -> None:
+def wait(lab: Lab, within: float) -> None:
     """Return once every client reaches every VIP. LabError when a daemon has ended or the time is up; the lab stays as it is."""
     deadline = time.monotonic() + within
-    waiting = {(client.name, vip) for client in lab.topology.of(Role.CLIENT) for vip in lab.topology.vips}
-    last = ""
-    while waiting:
-        for client, vip in sorted(waiting):
-            says = probe(lab, client, vip)
-            if not says:
-                waiting.discard((client, vip))
-                said(f"{client} reaches {vip}")
-            last = f"{client} does not reach {vip}: {says}" if says else last
-        _all_run(lab)
-        if waiting and time.monotonic() > deadline:
-            raise LabError(f"not ready after {within:g} s: {last}\n{_look(lab)}")
-        time.sleep(0.02 if waiting else 0)
+    waiting = [(client.name, vip) for client in lab.topology.of(Role.CLIENT) for vip in lab.topology.vips]
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        while waiting:
+            answers = list(pool.map(lambda pair: probe(lab, *pair), waiting))
+            missing = [(*pair, says) for pair, says in zip(waiting, answers, strict=True) if says]
+            waiting = [(client, vip) for client, vip, _ in missing]
+            _all_run(lab)
+            if waiting and time.monotonic() > deadline:
+                client, vip, says = missing[0]
+                raise LabError(f"not ready after {within:g} s: {client} does not reach {vip}: {says}\n{_look(lab)}")
+            time.sleep(0.02 if waiting else 0)
 
 
 def probe(lab: Lab, client: str, vip: str) -> str:
