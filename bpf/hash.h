@@ -60,7 +60,7 @@ static __always_inline void service_places(__u64 high, __u64 low, __u32 l4, __u3
 	h = (h ^ l4) * 0x165667B19E3779F9ULL;
 	h ^= h >> 29;
 	*first = h & mask;
-	*second = (h >> 32) & mask;
+	*second = h >> 48 & mask; /* apart from the bits that the fold above put into the first */
 	if (*second == *first)
 		*second = *first ^ 1;
 }

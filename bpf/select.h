@@ -75,7 +75,7 @@ static __always_inline __u32 slot_of(const struct packet *p, __u32 flags, __u32 
 }
 
 /*
- * Maglev's choice: 0 with `*chosen` and `*id` set, or why there is none. A packet for an address that is no VIP after all ends here as
+ * Maglev's choice: CHOSEN with `*chosen` and `*id` set, or why there is none. A packet for an address that is no VIP after all ends here as
  * PASS_NOT_A_VIP, which is not an error; hence the int: an enum verdict, or CHOSEN.
  */
 #define CHOSEN 1000
@@ -93,7 +93,8 @@ static __always_inline int choose(const struct packet *p, struct destination **c
 	size = live >> SERVICE_SIZE_SHIFT & ((1 << SERVICE_SIZE_BITS) - 1);
 	if (!size)
 		return DROP_NO_BACKEND;
-	*track = !(live >> SERVICE_FLAG_SHIFT & SERVICE_UNTRACKED);
+	if (live >> SERVICE_FLAG_SHIFT & SERVICE_UNTRACKED)
+		*track = false;
 	slot = slot_of(p, live >> SERVICE_FLAG_SHIFT, size, v6);
 	element = (live & ((1 << SERVICE_BASE_BITS) - 1)) + slot / SLOTS_PER_ELEMENT;
 	row = bpf_map_lookup_elem(&slots, &element);

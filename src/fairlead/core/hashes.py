@@ -54,7 +54,7 @@ def service_places(vip: bytes, l4: int, mask: int) -> tuple[int, int]:
     h ^= h >> 32
     h = (h ^ l4) * _M3 & _U64
     h ^= h >> 29
-    first, second = h & mask, (h >> 32) & mask
+    first, second = h & mask, (h >> 48) & mask
     return first, second if second != first else first ^ 1
 
 
