@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+export DEBIAN_FRONTEND := noninteractive
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
