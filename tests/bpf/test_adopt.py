@@ -59,7 +59,7 @@ def test_fresh_tables_are_empty(bpffs: str) -> None:
 
 
 def test_adopted_tables_are_the_same(bpffs: str) -> None:
-    """The second start finds each byte where the first left it, and the first one's sizes, whatever it would have liked itself."""
+    """The second start finds each byte where the first left it, and the first one's sizes, whatever it asked for itself."""
     first = opened(bpffs)
     for number in (1, 2, 250):
         first.apply(row_of(number))
@@ -90,7 +90,7 @@ def test_adopted_after_kill(bpffs: str, eth0: Link) -> None:
 
     assert found.adopted
     assert found.attached() == [(eth0.ifindex, eth0.name, "native")]
-    assert bpf.program_id(found.descriptor("balancer")) == running
+    assert bpf.program_id(found.program("balancer")) == running
     assert memory.load(found.view("destinations"), 5 * ROW.size + ROW.offset("live")) == 1 << 24 | 5
     found.test_run("balancer", bytes(64))
     assert sum(packets for packets, _ in found.verdicts().values()) >= 1

@@ -52,12 +52,14 @@ def tcx(link: Link) -> str:
 
 
 def test_attach_is_native_where_it_can_be(bpffs: str, eth0: Link) -> None:
-    """A veth gets the program in its driver, `lo`, whose driver cannot, in generic mode, and both say so."""
+    """A veth gets the program in its driver, `lo`, whose driver cannot, in generic mode, as who asks does; all say so."""
     kernel = opened(bpffs)
 
     assert kernel.attach(eth0) == ("native", False)
     assert kernel.attach(link_of("lo")) == ("generic", False)
     assert kernel.attached() == [(1, "lo", "generic"), (eth0.ifindex, eth0.name, "native")]
+    kernel.detach(eth0.ifindex)
+    assert kernel.attach(eth0, generic=True) == ("generic", False)
     kernel.close()
     detach_all(bpffs)
     assert bpf.xdp_query(1).program == bpf.xdp_query(eth0.ifindex).program == 0
@@ -98,7 +100,7 @@ def test_replace_swaps_under_the_link(bpffs: str, eth0: Link, eth1: Link) -> Non
     assert generations(bpffs) == ["gen-2"]
     assert program_of(f"{bpffs}/links/xdp-{eth0.ifindex}") != before
     assert program_of(f"{bpffs}/links/xdp-{eth0.ifindex}") == program_of(f"{bpffs}/links/xdp-{eth1.ifindex}")
-    assert program_of(f"{bpffs}/links/probe-{eth0.ifindex}") == bpf.program_id(kernel.descriptor("probe"))
+    assert program_of(f"{bpffs}/links/probe-{eth0.ifindex}") == bpf.program_id(kernel.program("probe"))
     require_whole(bpffs, eth0, eth1)
     kernel.close()
 
@@ -178,13 +180,13 @@ def test_foreign_tc_programs_stay(bpffs: str, eth0: Link) -> None:
     other = bpffs + "-other"
     first, second = opened(other), opened(bpffs)
     second.tcx = first.tcx = True
-    egress.attach(Places(other), eth0, first.descriptor("probe"), {})
+    egress.attach(Places(other), eth0, first.program("probe"), {})
 
     second.attach(eth0)
     second.close()
     detach_all(bpffs)
 
-    assert program_of(f"{other}/links/probe-{eth0.ifindex}") == bpf.program_id(first.descriptor("probe"))
+    assert program_of(f"{other}/links/probe-{eth0.ifindex}") == bpf.program_id(first.program("probe"))
     first.close()
     detach_all(other)
 
@@ -198,7 +200,7 @@ def test_clsact_where_tcx_is_missing(bpffs: str, eth0: Link) -> None:
     kernel.replace_programs()
 
     running = bpf.filter_query(eth0.ifindex, egress.HANDLE, egress.PRIORITY)
-    assert running == bpf.program_id(kernel.descriptor("probe"))
+    assert running == bpf.program_id(kernel.program("probe"))
     assert kernel.attach(eth0) == ("native", True)
     kernel.close()
     kernel = opened(bpffs)
@@ -232,14 +234,14 @@ def test_our_place_in_clsact_may_be_taken(bpffs: str, eth0: Link) -> None:
     """A filter of somebody else at our priority and handle is named and refused, not replaced."""
     other = opened(bpffs + "-other")
     bpf.clsact_create(eth0.ifindex)
-    bpf.filter_attach(eth0.ifindex, other.descriptor("probe"), egress.HANDLE, egress.PRIORITY, replace=False)
+    bpf.filter_attach(eth0.ifindex, other.program("probe"), egress.HANDLE, egress.PRIORITY, replace=False)
     kernel = opened(bpffs)
     kernel.tcx = False
 
     with pytest.raises(Refused, match="already has the tc egress program `probe`"):
         kernel.attach(eth0)
 
-    assert bpf.filter_query(eth0.ifindex, egress.HANDLE, egress.PRIORITY) == bpf.program_id(other.descriptor("probe"))
+    assert bpf.filter_query(eth0.ifindex, egress.HANDLE, egress.PRIORITY) == bpf.program_id(other.program("probe"))
     other.close()
     kernel.close()
 

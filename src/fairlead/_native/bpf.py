@@ -124,7 +124,7 @@ def jiffies_program() -> int:
     return _check(lib.fl_jiffies_program(), "load", "the clock program")
 
 
-def run(fd: int, packet: bytes, *, context: bytes = b"", room: int = 0, repeat: int = 1) -> tuple[int, bytes, int]:
+def test_run(fd: int, packet: bytes, *, context: bytes = b"", room: int = 0, repeat: int = 1) -> tuple[int, bytes, int]:  # noqa: PT028
     """Run a program on `packet`: (action, packet afterwards, ns per repetition). `context` is an xdp_md or a __sk_buff."""
     room = room or len(packet) + 512
     out, length = ffi.new("char[]", room), ffi.new("uint32_t *", room)

@@ -132,13 +132,16 @@ class Kernel:
             if number != fresh.number:
                 pins.remove(self._places.generation(number))
 
-    def attach(self, link: Link) -> tuple[str, bool]:
-        """Put the programs on an interface: (mode, whether a link of ours was there). Refused if another XDP program is."""
+    def attach(self, link: Link, *, generic: bool = False) -> tuple[str, bool]:
+        """Put the programs on an interface: (mode, whether a link of ours was there). Refused if another XDP program is.
+
+        Native where the driver can, unless `generic`; a link that is there keeps its mode, for that cannot be changed under it.
+        """
         known, others = self._programs()
         try:
             links.refuse_foreign(self._places, link)
             egress.attach(self._places, link, self._generation.programs["probe"], known, tcx=self.tcx)
-            return links.attach(self._places, link, self._generation.programs["balancer"], known)
+            return links.attach(self._places, link, self._generation.programs["balancer"], known, generic=generic)
         finally:
             for other in others:
                 other.close()
@@ -160,9 +163,9 @@ class Kernel:
         """A table as it stands, read-only; it changes under the reader."""
         return self._tables.readable[table]
 
-    def descriptor(self, name: str) -> int:
-        """Descriptor of a table or of a program of the present generation; it belongs to the Kernel."""
-        return self._tables.fds[name] if name in self._tables.fds else self._generation.programs[name]
+    def program(self, name: str) -> int:
+        """Descriptor of a program of the present generation; it belongs to the Kernel."""
+        return self._generation.programs[name]
 
     def apply(self, op: Op) -> None:
         """Carry out an operation's stores in order. IndexError or KeyError for one that does not fit its table: a bug."""
@@ -224,7 +227,7 @@ class Kernel:
         """
         if ifindex != _LOOPBACK and not context:
             context = struct.pack("=6I", 0, len(packet), 0, ifindex, 0, 0)
-        action, out, _ = bpf.run(self._generation.programs[program], packet, context=context)
+        action, out, _ = bpf.test_run(self._generation.programs[program], packet, context=context)
         return action, out
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ TCX = "probe"
 LINKS = (XDP, TCX)
 
 
-def attach(places: Places, link: Link, program: int, programs: Mapping[int, int]) -> tuple[str, bool]:
+def attach(places: Places, link: Link, program: int, programs: Mapping[int, int], *, generic: bool) -> tuple[str, bool]:
     """Make `program` run on the interface: ("native" or "generic", whether a link of ours was there already).
 
     `programs` are the known ones by id, for updating a link that runs another of them.
@@ -27,7 +27,7 @@ def attach(places: Places, link: Link, program: int, programs: Mapping[int, int]
     replaced = update(path, program, programs)
     if not replaced:
         refuse_foreign(places, link)
-        fd = _create(link, program)
+        fd = _create(link, program, generic=generic)
         try:
             bpf.pin(fd, path)
         finally:
@@ -60,18 +60,20 @@ def refuse_foreign(places: Places, link: Link) -> None:
         raise Refused([reason])
 
 
-def _create(link: Link, program: int) -> int:
+def _create(link: Link, program: int, *, generic: bool) -> int:
     """Native where the driver can, else generic."""
-    try:
-        return bpf.link_create(program, link.ifindex, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
-    except KernelError as native:
-        if native.errno in {errno.EBUSY, errno.EEXIST, errno.ENODEV, errno.EPERM}:
-            raise
+    says = []
+    for mode, flags in (("native", bpf.XDP_NATIVE), ("generic", bpf.XDP_GENERIC)):
+        if generic and mode == "native":
+            continue
         try:
-            return bpf.link_create(program, link.ifindex, bpf.ATTACH_XDP, bpf.XDP_GENERIC)
-        except KernelError as generic:
-            says = f"native: {os.strerror(native.errno)}; generic: {os.strerror(generic.errno)}"
-            raise KernelError("attach XDP to", link.name, generic.errno, says) from generic
+            return bpf.link_create(program, link.ifindex, bpf.ATTACH_XDP, flags)
+        except KernelError as error:
+            says.append(f"{mode}: {os.strerror(error.errno)}")
+            last = error
+            if error.errno in {errno.EBUSY, errno.EEXIST, errno.ENODEV, errno.EPERM}:
+                break
+    raise KernelError("attach XDP to", link.name, last.errno, "; ".join(says)) from last
 
 
 def update(path: str, program: int, programs: Mapping[int, int]) -> bool:
