@@ -18,7 +18,7 @@ PACKAGES=(
 	iproute2 ethtool nftables # what the tests compare before and after; the lab
 	iputils-ping tcpdump curl bpftool # to look at it with
 )
-KERNEL_PACKAGES=(qemu-system-x86) # installed; the rest is unpacked into .tools/kernels
+KERNEL_PACKAGES=(qemu-system-x86 file) # installed; the rest is unpacked into .tools/kernels
 # The versions to boot, oldest first: Debian 12's kernel. Packages that name the present build of each.
 KERNELS=(linux-image-amd64)
 
