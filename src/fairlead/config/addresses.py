@@ -10,12 +10,13 @@ from fairlead.config.report import shown
 from fairlead.config.scalars import words
 from fairlead.model import Address, Prefix
 
-_FIRST_RESERVED = int(IPv4Address("240.0.0.0"))
+# First octets of IPv4 that hold this network, loopback, link-local, multicast and reserved addresses (RFC 6890).
+_SPECIAL_4 = frozenset([0, 127, 169, *range(224, 256)])
 
 
 def address(value: Value) -> Address | None:
     """Any IPv4 or IPv6 address, without port, prefix length or zone."""
-    text = words(value, "an IP address", "quote an IPv6 address in brackets, or leave the brackets out" if value.is_list else "")
+    text = words(value, "an IP address")
     return None if text is None else parse_address(value, text)
 
 
@@ -39,13 +40,15 @@ def _why_not_an_address(text: str) -> str:
         return "write the address alone; ports are the keys of the policy"
     if "/" in text:
         return "write the address alone, without a prefix length"
-    if text.endswith(" *"):
+    if text.endswith(" "):
         return "no blank before the star"
     return ""
 
 
 def fault(found: Address) -> str | None:
     """Why an address cannot be that of a single other host: "a multicast address"; None where it can."""
+    if isinstance(found, IPv4Address) and found.packed[0] not in _SPECIAL_4:
+        return None  # nearly all, and files with 100,000 servers are read while traffic flows
     if found.is_unspecified:
         return "the unspecified address"
     if found.is_loopback:
@@ -54,9 +57,7 @@ def fault(found: Address) -> str | None:
         return "a multicast address"
     if found.is_link_local:
         return "a link-local address"
-    if isinstance(found, IPv4Address) and (int(found) >= _FIRST_RESERVED or int(found) < 1 << 24):
-        return "a reserved address"
-    return None
+    return "a reserved address" if isinstance(found, IPv4Address) and found.packed[0] != 169 else None
 
 
 def host_address(value: Value, text: str, what: str) -> Address | None:

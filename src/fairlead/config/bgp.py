@@ -74,8 +74,6 @@ def read_bgp(value: Value, router: Router) -> tuple[PeerConfig, ...]:
             peers += _read_peers(group, terms.below(_read_terms(group, router)), router)
     if said.get("peers") is None and groups is None:
         value.warn("`bgp` has no peers, so nothing is announced", "list routers under `peers`")
-    if peers and router.address is None:
-        value.error("BGP needs a router ID", "add a top-level `address`, an IPv4 address of this machine")
     return _each_once(peers, value)
 
 
@@ -90,10 +88,10 @@ def _each_once(peers: list[PeerConfig], value: Value) -> tuple[PeerConfig, ...]:
 
 def _read_terms(said: Section, router: Router) -> Terms:
     filters = list_of(_filter(router.prefixes), "a list of prefixes, names of prefixes, or `any`")
-    source = said.get("source_ip")
+    as_number, source = said.get("as_number"), said.get("source_ip")
     accept, reject = said.take("accept", filters), said.take("reject", filters)
     return Terms(
-        as_number=said.take("as_number", _as_number),
+        as_number=_as_number(as_number) if as_number else None,
         hold_time=said.take("hold_time", _hold_time),
         source_ip=_source(source) if source else None,
         local_pref=said.take("local_pref", scalars.integer(0, _U32)),
@@ -125,7 +123,7 @@ def _read_peer(value: Value, terms: Terms, router: Router) -> PeerConfig | None:
     address = _peer_address(given) if given else None
     if terms.as_number is None:
         value.error("this peer has no `as_number`", "give Fairlead's own AS number here, in the group or under `bgp`")
-    if given is None or address is None or terms.as_number is None:
+    if given is None or address is None or not terms.as_number:
         return None
     if terms.source_ip is not None and terms.source_ip.version != address.version:
         hint = f"an IPv{address.version} peer needs an IPv{address.version} source: give it in a group or to the peer"
@@ -154,9 +152,7 @@ def _peer(address: Address, terms: Terms, as_number: int, router: Router, at: Po
 
 def _peer_address(value: Value) -> Address | None:
     """A peer may be on this host (a BIRD beside the balancer), and VC5 wanted IPv6 ones in brackets."""
-    text = words(
-        value, "the address of a peer", "quote an IPv6 address in brackets, or leave the brackets out" if value.is_list else ""
-    )
+    text = words(value, "an IP address", "an IPv6 address needs no brackets here" if value.is_list else "")
     if text is None:
         return None
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
@@ -178,15 +174,16 @@ def _here_or_elsewhere(value: Value, text: str, what: str) -> Address | None:
     return host_address(value, text, what)
 
 
-def _as_number(value: Value) -> int | None:
-    text = value.scalar or ""
-    if dotted := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", text):
+def _as_number(value: Value) -> int:
+    """The AS number; 0, which is none, for one that has been reported: peers need not complain once more."""
+    if dotted := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", value.scalar or ""):
         value.must_be("a plain AS number", f"write {int(dotted[1]) * 65536 + int(dotted[2])}")
-        return None
+        return 0
     found = scalars.integer(1, _U32)(value)
     if found == _AS_TRANS:
         value.error(f"AS {_AS_TRANS} is reserved for AS_TRANS (RFC 6793)", "use your network's AS number or a private one")
-    return found
+        return 0
+    return found or 0
 
 
 def _hold_time(value: Value) -> int | None:
@@ -198,14 +195,13 @@ def _hold_time(value: Value) -> int | None:
 
 
 def _community(value: Value) -> tuple[int, int] | None:
-    wanted = "a community such as 65000:100, each part from 0 to 65535"
-    text = words(value, wanted)
+    text = words(value, "a community such as 65000:100")
     if text is None:
         return None
     match = re.fullmatch(r"(0|[1-9][0-9]{0,4}):(0|[1-9][0-9]{0,4})", text)
     if not match or max(int(match[1]), int(match[2])) > 65535:
         hint = "large and extended communities are not supported yet" if text.count(":") == 2 else ""
-        value.named("a community").must_be(wanted, hint)
+        value.error(f"{shown(text)} is not a community", hint or "two numbers from 0 to 65535, such as 65000:100")
         return None
     return int(match[1]), int(match[2])
 
@@ -221,7 +217,7 @@ def _filter(named: Mapping[str, tuple[Prefix, ...] | None]) -> Reader[tuple[Pref
             one = prefix(value)
             return None if one is None else (one,)
         near = closest(text, [*named, "any"])
-        value.error(f"there is no {shown(text)} under the top-level `prefixes`", f"did you mean `{near}`?" if near else "")
+        value.error(f"there is no {shown(text)} under the top-level `prefixes`", f"did you mean {shown(near)}?" if near else "")
         return None
 
     return read

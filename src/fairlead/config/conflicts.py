@@ -14,10 +14,16 @@ def report_conflicts(config: Config, drafts: Iterable[Draft], report: Report) ->
     """Reports every error that takes more than one section to see."""
     drafts = list(drafts)
     _doubled(drafts, report)
-    roles = _roles(config)
+    owners = _owners(config)
+    vips = set(config.vips())
+    servers = {b.address: (s.key, b) for s in config.services for b in s.backends if b.address in vips}
     for draft in drafts:
         vip = draft.service.key.vip
-        if role := roles.get(vip):
+        role = owners.get(vip)
+        if role is None and vip in servers:
+            key, backend = servers[vip]
+            role = f"a server of {key}, see {backend.position}"
+        if role:
             report.error(draft.vip_at, f"VIP {vip} is also {role}", "a VIP is nobody's own address; it would cut that host off")
         _families(draft, report)
     _self_as_server(config, report)
@@ -39,11 +45,9 @@ def _doubled(drafts: Iterable[Draft], report: Report) -> None:
             report.error(draft.vip_at, f"{key} is defined twice by the same lines", "an alias brings them in a second time")
 
 
-def _roles(config: Config) -> dict[Address, str]:
-    """Addresses that a VIP must not have -> whose they are; the most telling role is entered last."""
+def _owners(config: Config) -> dict[Address, str]:
+    """Addresses of this balancer and its peers -> whose they are; the most telling role is entered last."""
     found: dict[Address, str] = {}
-    for service in config.services:
-        found.update((b.address, f"a server of {service.key}, see {b.position}") for b in service.backends)
     for peer in config.peers:
         if peer.source is not None:
             found[peer.source] = f"the `source_ip` of BGP peer {peer.address}"
@@ -65,9 +69,10 @@ def _families(draft: Draft, report: Report) -> None:
 
 
 def _self_as_server(config: Config, report: Report) -> None:
+    own = {config.address, config.address6}
     for service in config.services:
         for backend in service.backends:
-            if backend.address in (config.address, config.address6) and backend.position is not None:
+            if backend.address in own and backend.position is not None:
                 report.error(backend.position, f"server {backend.address} is this balancer's own address", "name another machine")
 
 

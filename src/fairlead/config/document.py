@@ -29,12 +29,15 @@ def read_document(root: Value) -> Config | None:
     drafts = read_services(services, read_catalogue(said.get("servers"), said.get("policy"))) if services else []
     if services is None:
         root.error("there is no `services`", "a configuration needs at least that")
+    peers = read_bgp(bgp, router) if bgp else ()
+    if bgp and peers and said.get("address") is None:
+        bgp.error("BGP needs a router ID", "add a top-level `address`, an IPv4 address of this machine")
     config = Config(
         services=tuple(sorted((d.service for d in drafts), key=lambda s: s.key.sort_key)),
         interfaces=said.take("interfaces", _interfaces) or (),
         address=router.address,
         address6=router.address6,
-        peers=read_bgp(bgp, router) if bgp else (),
+        peers=peers,
         probe=said.take("probe", _probe) or ProbeConfig(),
         cluster=said.take("cluster", _cluster) or Cluster(),
         path=root.report.path,

@@ -9,7 +9,7 @@ from fairlead.config.report import Report
 from fairlead.model import Position
 
 _DEPTH = 32  # levels of nesting; the grammar needs nine. libyaml's composer recurses in C and overflows the stack at some 50,000
-_HARMLESS = 400  # fewer brackets than this, in lines shorter than this many characters, cannot nest deep enough to matter
+_HARMLESS = 4000  # fewer brackets than this, in lines shorter than this, cannot nest deep enough to hurt the composer
 _ABSENT = "a configuration needs at least `services:`"
 _HINTS = {
     "found character that cannot start any token": "indent with spaces, not tabs, and quote a value that starts with % @ or `",
@@ -19,7 +19,7 @@ _HINTS = {
     "did not find expected '-' indicator": "list items of one list start in the same column",
     "found undefined alias": "quote a value that starts with *; a drained server is written `10.0.0.1*`, with the star behind",
     "did not find expected alphabetic or numeric character": "quote a value that starts with * or &",
-    "but found another document": "only one document in a file: remove the second `---`",
+    "found another document": "only one document in a file: remove the second `---`",
 }
 
 
@@ -75,7 +75,7 @@ def _too_deep(text: str, report: Report) -> Position | None:
 def _syntax_error(error: yaml.MarkedYAMLError, report: Report) -> None:
     mark = error.problem_mark or error.context_mark
     at = mark_position(report, mark) if mark else Position(report.path, 1, 1)
-    problem = error.problem or "cannot be read"
+    problem = (error.problem or "cannot be read").removeprefix("but ")
     context = f", {error.context}" if error.context and error.context.startswith("while") else ""
     report.error(at, f"not valid YAML: {problem}{context}", _HINTS.get(problem, ""))
 

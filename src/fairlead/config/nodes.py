@@ -77,6 +77,11 @@ class Value:
         """The same node under another name."""
         return Value(self.report, self.node, label)
 
+    def not_yet(self, hint: str) -> None:
+        """Reports that the key is known, but this value of it belongs to a later part."""
+        key = self.label.strip("`")
+        self.error(f"{shown(f'{key}: {self.scalar}')} is not supported yet", hint)
+
     def must_be(self, wanted: str, hint: str = "") -> None:
         """Reports that it is not what it has to be."""
         if self.empty:
@@ -110,7 +115,7 @@ def items(value: Value, wanted: str, hint: str = "") -> list[Value] | None:
     if not value.is_list:
         value.must_be(wanted, hint)
         return None
-    return [] if value.tagged() else [Value(value.report, node, value.label) for node in value.node.value]
+    return [] if value.tagged() else [Value(value.report, node, f"an item of {value.label}") for node in value.node.value]
 
 
 def list_of(read: Reader[T], wanted: str, *, single: bool = True) -> Reader[tuple[T, ...]]:
@@ -215,7 +220,9 @@ class Vocabulary:
         else:
             near = closest(name, [*self.known, *self.later])
             known = ", ".join(sorted(self.known))
-            key.error(f"unknown key {shown(name)} in {self.what}", f"did you mean `{near}`?" if near else f"known here: {known}")
+            key.error(
+                f"unknown key {shown(name)} in {self.what}", f"did you mean {shown(near)}?" if near else f"known here: {known}"
+            )
 
 
 class Section:

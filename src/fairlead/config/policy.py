@@ -71,7 +71,7 @@ class _Ports:
 
 def read_policy(value: Value) -> tuple[PolicyEntry, ...] | None:
     """The entries of a policy map; None, with an error, where it is none."""
-    found = entries(value, "a mapping of ports, or the name of a top-level policy", "such as `policy: {http: }`")
+    found = entries(value, "a mapping of ports", "such as `{http: , 8080/http: }`")
     if found is None:
         return None
     if not found:
@@ -130,7 +130,20 @@ def _read_check(value: Value) -> CheckDraft | None:
     return CheckDraft(read_asking(said), said.take("port", scalars.integer(1, 65535)), value.at)
 
 
+def is_policy_key(text: str) -> bool:
+    """Whether a text could be the key of a policy entry."""
+    return _parse_key(text) is not None
+
+
 def _read_key(key: Value, text: str) -> _Ports | None:
+    ports = _parse_key(text)
+    if ports is None:
+        first, _, second = text.removesuffix("*").partition("/")
+        _refuse_key(key, first, second)
+    return ports
+
+
+def _parse_key(text: str) -> _Ports | None:
     bare = text.removesuffix("*")
     first, slash, second = bare.partition("/")
     number = _port(first)
@@ -144,7 +157,6 @@ def _read_key(key: Value, text: str) -> _Ports | None:
         return _Ports(*_NAMES[bare], text != bare)
     elif bare in ("domain/tcp", "domain/udp"):
         return _Ports(53, _TCP if second == "tcp" else _UDP, "dns", text != bare)
-    _refuse_key(key, first, second)
     return None
 
 
@@ -166,5 +178,5 @@ def _refuse_key(key: Value, first: str, second: str) -> None:
         key.error(f"{text} is not a policy entry", "it is called `domain` since VC5 0.2")
     else:
         near = closest(first, _NAMES)
-        hint = scalars.not_a_number(first) or (f"did you mean `{near}`?" if near and not second else _KEY_HINT)
+        hint = scalars.not_a_number(first) or (f"did you mean {shown(near)}?" if near and not second else _KEY_HINT)
         key.error(f"{text} is not a policy entry", hint)

@@ -49,6 +49,12 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return by_form[matches[0]] if matches else None
 
 
+def meant(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The hint for a word that is not known: the nearest one, or `otherwise`."""
+    near = closest(word, known)
+    return f"did you mean {shown(near)}?" if near else otherwise
+
+
 def listed(words: Iterable[str], last: str = "or") -> str:
     """`a`, `b` or `c`."""
     quoted = [f"`{w}`" for w in words]

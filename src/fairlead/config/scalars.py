@@ -85,10 +85,10 @@ def choice(options: Mapping[str, T], later: Mapping[str, str] | None = None, hin
         if text in options:
             return options[text]
         if later and text in later:
-            value.error(f"{value.label} {shown(text)} is not supported yet", later[text])
+            value.not_yet(later[text])
         else:
             near = closest(text, options)
-            value.must_be(listed(options), hint or (f"did you mean `{near}`?" if near else ""))
+            value.must_be(listed(options), hint or (f"did you mean {shown(near)}?" if near else ""))
         return None
 
     return read
@@ -103,7 +103,8 @@ def duration(low: float, high: float) -> Reader[float]:
         if text is None:
             return None
         match = _DURATION.fullmatch(text)
-        seconds = float(match[1]) * _UNITS[match[2]] if match else -1.0
+        # Nanoseconds are enough, and keep 10.7 ms from becoming 0.010700000000000001 s.
+        seconds = round(float(match[1]) * _UNITS[match[2]], 9) if match else -1.0
         if not low <= seconds <= high:
             value.must_be(wanted, not_a_number(text) or ("" if match else "such as `2`, `0.5`, `500ms` or `1m`"))
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 from fairlead.config import scalars
 from fairlead.config.addresses import host_address
 from fairlead.config.nodes import Reader, Section, Value, entries, items, list_of, section
-from fairlead.config.policy import CheckDraft, PolicyEntry, read_policy
+from fairlead.config.policy import CheckDraft, PolicyEntry, is_policy_key, read_policy
 from fairlead.config.report import Report, closest, shown
 from fairlead.config.scalars import words
 from fairlead.config.settings import Asking, Settings, below, read_asking, read_settings
@@ -18,7 +19,8 @@ from fairlead.model import Address, AdminState, Backend, Check, OnDown, Position
 
 _T = TypeVar("_T")
 
-_SERVERS = "a list of addresses, or the name of a top-level list"
+_SERVERS = "`servers` is a list of addresses, or the name of a top-level list"
+_POLICY = "`policy` is a mapping of ports such as {http: }, or the name of a top-level policy"
 _STAR = "a server is drained by a star; to take a VIP away, remove it from `virtual`"
 
 
@@ -74,7 +76,7 @@ def _read_service(said: Section, catalogue: Catalogue) -> list[Draft]:
     servers = said.get("servers")
     policy = said.get("policy")
     backends = _resolve(servers, catalogue.servers, read_servers, _SERVERS) if servers else None
-    listing = _resolve(policy, catalogue.policies, read_policy, "a mapping of ports, or the name of a policy") if policy else None
+    listing = _resolve(policy, catalogue.policies, read_policy, _POLICY) if policy else None
     virtual = said.get("virtual")
     if virtual is not None and virtual.is_list and not virtual.node.value:
         virtual.error("`virtual` is empty", "a service needs an address that its clients ask for")
@@ -92,24 +94,29 @@ def _read_vip(value: Value) -> _Vip | None:
     return _Vip(found, value.at) if found is not None else None
 
 
-def _resolve(value: Value, named: Mapping[str, _T | None], read: Reader[_T], wanted: str) -> _T | None:
+def _resolve(value: Value, named: Mapping[str, _T | None], read: Reader[_T], hint: str) -> _T | None:
     """What a value says itself, or what the top-level section of that name says."""
     if value.scalar is None or value.empty:
         return read(value)
-    text = words(value, wanted)
+    text = words(value, "a name")
     if text is None:
         return None
     if text not in named:
         near = closest(text, named)
-        hint = f"did you mean `{near}`?" if near else f"{value.label} is {wanted}"
-        value.error(f"there is no top-level entry {shown(text)} under {value.label}", hint)
+        if value.label == "`servers`" and re.fullmatch(r"[0-9.]+\*?|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*\*?", text):
+            hint = f"write a list, even of one: `[{text}]`"
+        elif value.label == "`policy`" and is_policy_key(text):
+            hint = f"write `policy: {{{text}: }}`"
+        value.error(
+            f"there is no top-level entry {shown(text)} under {value.label}", f"did you mean {shown(near)}?" if near else hint
+        )
         return None
     return named[text]
 
 
 def read_servers(value: Value) -> tuple[Backend, ...] | None:
     """A list of servers, sorted by address; the same address twice is an error."""
-    listed = items(value, _SERVERS)
+    listed = items(value, "a list of addresses")
     if listed is None:
         return None
     found: dict[Address, Backend] = {}

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from fairlead.config import scalars
 from fairlead.config.nodes import Reader, Section, Value, items
-from fairlead.config.report import shown
 from fairlead.config.scalars import words
 from fairlead.model import OnDown, Ttl
 
@@ -96,7 +95,7 @@ def _only_for_now(supported: str, hint: str) -> Reader[bool]:
     def read(value: Value) -> bool | None:
         said = scalars.boolean(value)
         if said is not None and said != (supported == "true"):
-            value.error(f"{value.label} {shown(value.scalar or '')} is not supported yet", hint)
+            value.not_yet(hint)
         return said
 
     return read
