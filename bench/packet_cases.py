@@ -93,7 +93,7 @@ def measure(plane: Plane, case: Case, packets: int, runs: int) -> Figure:
     """Medians of `runs` pairs. The verdict's counter proves that every packet took the path the case is named for."""
     frame, number = bytes(case.packet), next(v for v, name in plane.names.items() if name == case.verdict)
     floors, nets = [], []
-    with Wrapper(None, v6=case.v6) as bare, Wrapper(plane.kernel.descriptor("balancer"), v6=case.v6) as wrapper:
+    with Wrapper(None, v6=case.v6) as bare, Wrapper(plane.kernel.program("balancer"), v6=case.v6) as wrapper:
         warm(wrapper, frame, case)
         before, sent = plane.kernel.verdicts().get(number, (0, 0))[0], 0
         for i in range(runs):

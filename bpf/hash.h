@@ -5,7 +5,8 @@
  *
  * The tuple hash is a keyed xor-multiply-shift chain, 64 bits wide: 2-4 ns. It needs no cryptographic strength, because a bucket is
  * bounded: whoever could aim flows at one bucket fills eight ways and evicts no confirmed flow. A 128-bit multiply would mix better and
- * does not compile for BPF.
+ * does not compile for BPF. The four halves of two IPv6 addresses are multiplied side by side, not one after the other: a chain of five
+ * multiplications costs 8 ns more, and their sum is folded and multiplied again anyway.
  */
 #ifndef FAIRLEAD_HASH_H
 #define FAIRLEAD_HASH_H
@@ -35,18 +36,15 @@ static __always_inline __u64 mix(__u64 h, __u64 x, __u64 key)
 /* `words` carries what is hashed of the ports: sport | dport << 16 | protocol << 32. */
 static __always_inline __u64 tuple_hash(const struct packet *p, const volatile __u64 *key, __u64 words, const bool v6)
 {
-	__u64 h = key[3];
+	__u64 h;
 
 	if (v6) {
-		h = mix(h, p->saddr[0], key[0]);
-		h = mix(h, p->saddr[1], key[1]);
-		h = mix(h, p->daddr[0], key[2]);
-		h = mix(h, p->daddr[1], key[0]);
+		h = p->saddr[0] * key[0] + p->saddr[1] * key[1] + p->daddr[0] * key[2] + p->daddr[1] * key[3];
+		h ^= h >> 32;
 	} else {
-		h = mix(h, (__u32)p->saddr[1] | p->daddr[1] << 32, key[0]);
+		h = mix(key[3], (__u32)p->saddr[1] | p->daddr[1] << 32, key[0]);
 	}
-	h = mix(h, words, key[1]) * key[2];
-	return h ^ (h >> 32);
+	return mix(h, words, key[1]);
 }
 
 /* The two places of a key in the services table. Addresses are the two halves of the 16-byte form. */

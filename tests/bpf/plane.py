@@ -60,6 +60,7 @@ class Plane:
         self.reconciler = Reconciler(
             self.kernel, keys=self.keys, log=lambda event: self.events.append(str(event)), clock=lambda: self.now, maglev=maglev
         )
+        self._loop = asyncio.new_event_loop()
         self.reconciler.adopt()
         if programs:
             self.kernel.replace_programs()
@@ -71,6 +72,7 @@ class Plane:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._loop.close()
         self.kernel.close()
 
     def configure(self, text: str) -> None:
@@ -98,7 +100,7 @@ class Plane:
 
     def collect(self) -> None:
         """Free what was let go: grace, sweep, grace."""
-        asyncio.run(self.reconciler.collect())
+        self._loop.run_until_complete(self.reconciler.collect())
 
     @staticmethod
     def path_to(address: Address) -> Path:
@@ -107,7 +109,7 @@ class Plane:
 
     def run_pass(self) -> None:
         """Passes of the reconciler until nothing waits for room any more, as the daemon does."""
-        while asyncio.run(self.reconciler.run_pass()).postponed:
+        while self._loop.run_until_complete(self.reconciler.run_pass()).postponed:
             self.collect()
 
     def probe(self, key: ProbeKey, passed: bool, times: int = 5) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from fairlead.model import Geometry
 BLANK4, BLANK6 = "0.0.0.0", "2001:db8:1::"
 # Few ids, so that what one service gives up is soon another's. Byte 4 of a backend's MAC is the third byte of its IPv4 address, or
 # the low half of the last group but one of its IPv6 address: 1 for the first service, 2 for the second.
-TIGHT = Geometry(services=1024, destinations=64, nexthops=64, slots=4096, buckets=1 << 16)
-ROUNDS = 12
+TIGHT = Geometry(services=1024, destinations=32, nexthops=64, slots=4096, buckets=1 << 16)
+ROUNDS = 16
 
 
 def text(first: range, second: range) -> str:
@@ -33,7 +32,9 @@ services:
 """
 
 
-FEW, MANY, LATER = range(1, 4), range(1, 13), range(20, 32)
+FEW, MANY = range(1, 4), range(1, 24)
+# In turn: what the one gives up is collected, and taken by the other.
+PHASES = [(FEW, FEW), (FEW, MANY), (FEW, FEW), (MANY, FEW)]
 
 
 @pytest.fixture
@@ -78,8 +79,8 @@ def test_no_packet_crosses_services(plane: Plane) -> None:
         sender.start()
     try:
         for i in range(ROUNDS):
-            plane.configure(text(MANY, FEW) if i % 2 else text(FEW, LATER))
-            asyncio.run(plane.reconciler.collect())
+            plane.configure(text(*PHASES[i % len(PHASES)]))
+            plane.collect()
             for number, owner in owners(plane).items():
                 had.setdefault(number, set()).add(owner)
     finally:

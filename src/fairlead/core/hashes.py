@@ -79,13 +79,10 @@ def tuple_hash(
     if len(a) == 4:
         h = _mix(key[3], _load(a) | _load(b) << 32, key[0])
     else:
-        h = _mix(key[3], _load(a[:8]), key[0])
-        h = _mix(h, _load(a[8:]), key[1])
-        h = _mix(h, _load(b[:8]), key[2])
-        h = _mix(h, _load(b[8:]), key[0])
-    h = _mix(h, words, key[1])
-    h = h * key[2] & _U64
-    return h ^ (h >> 32)
+        halves = (a[:8], a[8:], b[:8], b[8:])
+        h = sum(_load(half) * k for half, k in zip(halves, key, strict=True)) & _U64
+        h ^= h >> 32
+    return _mix(h, words, key[1])
 
 
 def flow_place(h: int, bucket_mask: int) -> tuple[int, int]:
