@@ -83,7 +83,7 @@ check: ready ## what needs no root: formats, warnings, types, layers, pure tests
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(PYTHON) -m pytest -q tests/repo tests/unit tests/wire
+	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/unit tests/wire
 
 bench: setup ## measure the data plane; rewrites bench/RESULTS.md and bench/results.json
 	@$(PYTHON) -m bench
