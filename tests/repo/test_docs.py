@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
-from fairlead import cli
+from fairlead import cli, config
 from fairlead.config import vocabulary
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +152,14 @@ def test_every_dependency_has_a_reason() -> None:
     rows = re.findall(r"^\| (\w[\w.-]*) \|", text("docs/why/dependencies.md"), re.MULTILINE)[1:]
 
     assert rows == sorted(wanted, key=str.lower)
+
+
+def test_readme_configuration_is_good() -> None:
+    """The configuration that README.md shows parses, without so much as a warning."""
+    shown = re.search(r"^       # fairlead\.yaml\n(.*?)\n\n\d\. ", text("README.md"), re.DOTALL | re.MULTILINE)
+
+    assert shown
+    assert not config.parse(textwrap.dedent(shown[1]), "README.md").warnings
 
 
 def test_readme_says_how_to_leave() -> None:
