@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from fairlead.config import scalars
 from fairlead.config.addresses import ANY, address4, address6, host_address, parse_address, prefix
 from fairlead.config.nodes import Reader, Section, Value, entries, items, list_of, section
-from fairlead.config.report import closest, shown
+from fairlead.config.report import meant, shown
 from fairlead.config.scalars import words
 from fairlead.config.vocabulary import BGP, GROUP, PEER
 from fairlead.model import Address, PeerConfig, Position, Prefix
@@ -216,8 +216,7 @@ def _filter(named: Mapping[str, tuple[Prefix, ...] | None]) -> Reader[tuple[Pref
         if "/" in text or ":" in text or re.fullmatch(r"[0-9.]+", text):
             one = prefix(value)
             return None if one is None else (one,)
-        near = closest(text, [*named, "any"])
-        value.error(f"there is no {shown(text)} under the top-level `prefixes`", f"did you mean {shown(near)}?" if near else "")
+        value.error(f"there is no {shown(text)} under the top-level `prefixes`", meant(text, [*named, "any"]))
         return None
 
     return read

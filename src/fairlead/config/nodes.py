@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from fairlead.config.report import Report, closest, shown
+from fairlead.config.report import Report, meant, shown
 from fairlead.model import Position
 
 T = TypeVar("T")
@@ -218,11 +218,8 @@ class Vocabulary:
         elif name in self.renamed:
             key.error(f"unknown key {shown(name)} in {self.what}", self.renamed[name])
         else:
-            near = closest(name, [*self.known, *self.later])
-            known = ", ".join(sorted(self.known))
-            key.error(
-                f"unknown key {shown(name)} in {self.what}", f"did you mean {shown(near)}?" if near else f"known here: {known}"
-            )
+            known = f"known here: {', '.join(sorted(self.known))}"
+            key.error(f"unknown key {shown(name)} in {self.what}", meant(name, [*self.known, *self.later], known))
 
 
 class Section:

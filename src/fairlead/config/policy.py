@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fairlead.config import scalars
 from fairlead.config.nodes import Entry, Section, Value, entries, items, section
-from fairlead.config.report import closest, shown
+from fairlead.config.report import meant, shown
 from fairlead.config.settings import Asking, Settings, read_asking, read_settings
 from fairlead.config.vocabulary import CHECK, POLICY_ENTRY
 from fairlead.model import Position, Protocol
@@ -177,6 +177,5 @@ def _refuse_key(key: Value, first: str, second: str) -> None:
     elif first == "dns" or second == "dns":
         key.error(f"{text} is not a policy entry", "it is called `domain` since VC5 0.2")
     else:
-        near = closest(first, _NAMES)
-        hint = scalars.not_a_number(first) or (f"did you mean {shown(near)}?" if near and not second else _KEY_HINT)
+        hint = scalars.not_a_number(first) or meant(first, () if second else _NAMES, _KEY_HINT)
         key.error(f"{text} is not a policy entry", hint)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from fairlead.config.nodes import Reader, Value
-from fairlead.config.report import closest, listed, shown
+from fairlead.config.report import listed, meant, shown
 
 T = TypeVar("T")
 
@@ -87,8 +87,7 @@ def choice(options: Mapping[str, T], later: Mapping[str, str] | None = None, hin
         if later and text in later:
             value.not_yet(later[text])
         else:
-            near = closest(text, options)
-            value.must_be(listed(options), hint or (f"did you mean {shown(near)}?" if near else ""))
+            value.must_be(listed(options), hint or meant(text, options))
         return None
 
     return read

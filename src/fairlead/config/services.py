@@ -11,7 +11,7 @@ from fairlead.config import scalars
 from fairlead.config.addresses import host_address
 from fairlead.config.nodes import Reader, Section, Value, entries, items, list_of, section
 from fairlead.config.policy import CheckDraft, PolicyEntry, is_policy_key, read_policy
-from fairlead.config.report import Report, closest, shown
+from fairlead.config.report import Report, meant, shown
 from fairlead.config.scalars import words
 from fairlead.config.settings import Asking, Settings, below, read_asking, read_settings
 from fairlead.config.vocabulary import SERVER, SERVICE
@@ -102,14 +102,11 @@ def _resolve(value: Value, named: Mapping[str, _T | None], read: Reader[_T], hin
     if text is None:
         return None
     if text not in named:
-        near = closest(text, named)
         if value.label == "`servers`" and re.fullmatch(r"[0-9.]+\*?|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*\*?", text):
             hint = f"write a list, even of one: `[{text}]`"
         elif value.label == "`policy`" and is_policy_key(text):
             hint = f"write `policy: {{{text}: }}`"
-        value.error(
-            f"there is no top-level entry {shown(text)} under {value.label}", f"did you mean {shown(near)}?" if near else hint
-        )
+        value.error(f"there is no top-level entry {shown(text)} under {value.label}", meant(text, named, hint))
         return None
     return named[text]
 

@@ -59,7 +59,7 @@ def check(text: str) -> Config | None:
     return config
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text() | yamlish.map("".join) | yamlish.map(" ".join))
 @example("&a {<<: *a}")
 @example("services: &a [*a]")
@@ -75,14 +75,14 @@ def test_any_text(text: str) -> None:
     check(text)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYS), trees, max_size=6))
 def test_any_structure(tree: dict[str, object]) -> None:
     """Well-formed YAML made of the grammar's own words in wrong places never brings a traceback."""
     check(yaml.safe_dump(tree, allow_unicode=True))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_examples(data: st.DataObject) -> None:
     """An example with lines lost, doubled, swapped or words replaced is refused, or understood and stable."""
@@ -183,7 +183,7 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configurations())
 def test_right_files_round_trip(tree: dict[str, object]) -> None:
     """A file that is accepted equals the parse of its own normal form, whatever its names and numbers look like to YAML."""

@@ -235,7 +235,11 @@ bgp:
   reject: 203.0.113.0/24
   peers: [10.0.0.9]
   groups:
-    - {name: a, as_number: 4200000000, accept: [office, 2001:db8::/32], reject: any, peers: [10.0.0.1, {address: 10.0.0.2, med: 5}]}
+    - as_number: 4200000000
+      name: a
+      accept: [office, 2001:db8::/32]
+      reject: any
+      peers: [10.0.0.1, {address: 10.0.0.2, med: 5}]
 prefixes: {office: [192.0.2.0/24, 198.51.100.0/24]}
 """
     )
