@@ -134,7 +134,7 @@ def main() -> None:
     modprobe, result = sys.argv[1:]
     try:
         found = look(modprobe)
-    except BaseException:  # whatever it was, it is reported
+    except BaseException:  # noqa: BLE001 - whatever it was, it is reported
         found = {"kernel": platform.release(), "error": traceback.format_exc()}
     Path(result).write_text(json.dumps(found))
 
