@@ -5,6 +5,7 @@ Only adapters/kernel imports this. Descriptors are plain ints that the caller cl
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -58,8 +59,13 @@ class XdpFacts:
 
 def _check(result: int, operation: str, what: str) -> int:
     if result < 0:
-        raise KernelError(operation, what, -result, ffi.string(lib.fl_log()).decode(errors="replace"))
+        raise KernelError(operation, what, -result, f"{os.strerror(-result)}\n{_words()}")
     return result
+
+
+def _words() -> str:
+    """What libbpf has said since the call began."""
+    return str(ffi.string(lib.fl_log()).decode(errors="replace"))
 
 
 def possible_cpus() -> int:
@@ -141,7 +147,7 @@ class Object:
         self.name = name
         self._object: Any = lib.fl_object_open(data, len(data), name.encode())
         if self._object == ffi.NULL:
-            raise KernelError("open", f"{name}: not a BPF object", 0, ffi.string(lib.fl_log()).decode(errors="replace"))
+            raise KernelError("open", f"{name}: not a BPF object", 0, _words())
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ int fl_link_create(int program, uint32_t ifindex, uint32_t attach_type, uint32_t
 {
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = flags);
 
+	log_restart();
 	return bpf_link_create(program, ifindex, attach_type, &options);
 }
 
@@ -22,12 +23,14 @@ int fl_link_update(int link, int program, int old_program)
 {
 	LIBBPF_OPTS(bpf_link_update_opts, options, .flags = BPF_F_REPLACE, .old_prog_fd = old_program);
 
+	log_restart();
 	return bpf_link_update(link, program, old_program < 0 ? NULL : &options);
 }
 
 /* Closing the last descriptor or pin detaches some time later; this is done when it returns. */
 int fl_link_detach(int link)
 {
+	log_restart();
 	return bpf_link_detach(link);
 }
 

@@ -46,6 +46,7 @@ const char *fl_log(void)
 
 int fl_possible_cpus(void)
 {
+	log_restart();
 	return libbpf_num_possible_cpus();
 }
 
@@ -94,8 +95,10 @@ static int require_words(int fd)
 
 int fl_map_put(int fd, uint32_t key, uint32_t value)
 {
-	int result = require_words(fd);
+	int result;
 
+	log_restart();
+	result = require_words(fd);
 	return result ? result : bpf_map_update_elem(fd, &key, &value, BPF_ANY);
 }
 
@@ -108,11 +111,13 @@ int fl_map_take(int fd, uint32_t key, uint32_t *value)
 
 int fl_pin(int fd, const char *path)
 {
+	log_restart();
 	return bpf_obj_pin(fd, path);
 }
 
 int fl_open_pin(const char *path)
 {
+	log_restart();
 	return bpf_obj_get(path);
 }
 
@@ -153,6 +158,7 @@ int fl_jiffies_program(void)
 		{.code = BPF_JMP | BPF_EXIT},
 	};
 
+	log_restart();
 	return bpf_prog_load(BPF_PROG_TYPE_XDP, "fairlead_clock", "GPL", code, sizeof(code) / sizeof(*code), NULL);
 }
 

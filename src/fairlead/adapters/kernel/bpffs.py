@@ -70,13 +70,8 @@ def _require_outside(path: str) -> None:
     `ip netns exec` and systemd's sandboxing make such namespaces. Where /proc/1 cannot be read the question stays open.
     """
     device = Path(path).stat().st_dev
-    try:
-        mounts = Path("/proc/1/mountinfo").read_text(errors="replace")
-    except OSError as error:
-        if error.errno in {errno.EACCES, errno.EPERM, errno.ENOENT}:
-            return
-        raise
-    if f"{os.major(device)}:{os.minor(device)}" in {line.split()[2] for line in mounts.splitlines()}:
+    outside = _outside()
+    if outside is None or f"{os.major(device)}:{os.minor(device)}" in {found for found, _ in outside}:
         return
     mount = _mount_point(path)
     reason = (
@@ -84,6 +79,32 @@ def _require_outside(path: str) -> None:
         f"forwarding too: run `nsenter --mount=/proc/1/ns/mnt mount -t bpf bpf {mount}` before that namespace is made"
     )
     raise Refused([reason])
+
+
+def require_visible(root: str) -> None:
+    """Refused if `root` is missing only because this mount namespace hides the BPF file system that covers it."""
+    standing = next(str(path) for path in (Path(root), *Path(root).parents) if path.exists())
+    if bpf.file_system(standing) == bpf.FILE_SYSTEM:
+        return
+    for _, mount in _outside() or []:
+        if Path(root).is_relative_to(mount):
+            reason = (
+                f"the mount namespace of this process hides the BPF file system at {mount}: "
+                "run `nsenter --mount=/proc/1/ns/mnt fairlead detach`"
+            )
+            raise Refused([reason])
+
+
+def _outside() -> list[tuple[str, str]] | None:
+    """(device, mount point) of each BPF file system that process 1 sees (proc(5), mountinfo); None where that cannot be read."""
+    try:
+        mounts = Path("/proc/1/mountinfo").read_text(errors="replace")
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.EPERM, errno.ENOENT}:
+            return None
+        raise
+    fields = (line.split() for line in mounts.splitlines())
+    return [(field[2], field[4]) for field in fields if field[field.index("-") + 1] == "bpf"]
 
 
 def _mount_point(path: str) -> Path:

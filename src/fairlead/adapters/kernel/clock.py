@@ -36,12 +36,13 @@ class Jiffies:
     """Reads jiffies through a program of two instructions: user space has no other way to the data plane's clock."""
 
     def __init__(self) -> None:
-        self._program = bpf.jiffies_program()
+        self._programs = [bpf.jiffies_program()]
 
     def now(self) -> int:
         """The low 32 bits of jiffies; 5 us."""
-        return bpf.test_run(self._program, bytes(14))[0]
+        return bpf.test_run(self._programs[0], bytes(14))[0]
 
     def close(self) -> None:
-        """Let the program go."""
-        os.close(self._program)
+        """Let the program go; a second call does nothing."""
+        while self._programs:
+            os.close(self._programs.pop())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fairlead.adapters.kernel import bpffs as file_system
 from fairlead.adapters.kernel import egress, links, pins
 from fairlead.adapters.kernel.pins import Places
 from fairlead.errors import KernelError
@@ -12,10 +13,12 @@ from fairlead.errors import KernelError
 def detach_all(bpffs: str) -> list[str]:
     """Detach our XDP and tc programs from every interface and remove every pin; one sentence for each thing done.
 
-    Pins that are not ours stay, and the directory with them. KernelError if something could not be detached.
+    Pins that are not ours stay, and the directory with them. KernelError if something could not be detached, Refused if this
+    mount namespace hides the pins.
     """
     places = Places(bpffs)
     if not Path(bpffs).is_dir():
+        file_system.require_visible(bpffs)
         return []
     done = []
     for ifindex in places.pinned(links.XDP):

@@ -35,7 +35,7 @@ class Kernel:
         self.tcx = True
         self.after_store: Callable[[int], None] | None = None
         self._places = places
-        self._lock = lock
+        self._locks = [lock]
         self._keys = keys
         self._tables = Tables(Geometry())
         self._generation = Generation(0, {})
@@ -49,7 +49,9 @@ class Kernel:
         another key.
         """
         file_system.prepare(bpffs)
-        kernel = cls(Places(bpffs), file_system.lock(bpffs), keys, probe_mark)
+        lock = file_system.lock(bpffs)
+        with pins.undone(lambda: pins.close([lock])):
+            kernel = cls(Places(bpffs), lock, keys, probe_mark)
         with pins.undone(kernel.close):
             kernel._open_tables(geometry)
             kernel._open_generation()
@@ -231,8 +233,9 @@ class Kernel:
         return action, out
 
     def close(self) -> None:
-        """Let go of everything and leave it pinned and forwarding."""
+        """Let go of everything and leave it pinned and forwarding; a second call does nothing."""
         self._tables.close()
         self._generation.close()
         self._jiffies.close()
-        pins.close([self._lock])
+        pins.close(self._locks)
+        self._locks.clear()
