@@ -1,9 +1,9 @@
-"""`python -m bench [--quick] [--only WORDS]`: measure, print, and (unless --only) write bench/RESULTS.md and bench/results.json."""
+"""`python -m bench [--quick] [--only WORDS]`: measure, print, and write bench/RESULTS.md and results.json (unless --only)."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import itertools
 import os
 import platform
@@ -15,9 +15,11 @@ from bench import control_cases, packet_cases, results
 
 def machine() -> str:
     """Kernel, CPU and date: figures mean nothing without."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?"
+    )
     load = os.getloadavg()[0]
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = dt.datetime.now(dt.UTC).date()
     return f"Linux {platform.release()}, {model}, {os.cpu_count()} CPUs, {today}; load average before the run {load:.1f}."
 
 
@@ -41,7 +43,10 @@ def main() -> int:
     packets, runs = (100_000, 5) if args.quick else (1_000_000, 11)
     figures = []
     for figure in itertools.chain(packet_cases.figures(packets, runs, args.only), control_cases.figures(runs * 2, args.only)):
-        print(f"{figure.case:58s} {figure.value:8.1f} {figure.unit}  ({figure.least:.1f} - {figure.most:.1f}) {figure.standing}", flush=True)
+        print(
+            f"{figure.case:58s} {figure.value:8.1f} {figure.unit}  ({figure.least:.1f} - {figure.most:.1f}) {figure.standing}",
+            flush=True,
+        )
         figures.append(figure)
     if not args.only and not args.quick:
         results.write(figures, where)

@@ -34,7 +34,9 @@ def maglev_fill(runs: int) -> Figure:
     size, nodes = 65537, [ip_address(f"10.1.0.{i}") for i in range(100)]
     offsets, skips = zip(*(reference.permutation(n, size) for n in nodes), strict=True)
     weights = [1 + i % 10 for i in range(100)]
-    return figure("Maglev, 65,537 slots, 100 weighted backends", timed(lambda: maglev.fill(size, offsets, skips, weights), runs), 1.5, 5)
+    return figure(
+        "Maglev, 65,537 slots, 100 weighted backends", timed(lambda: maglev.fill(size, offsets, skips, weights), runs), 1.5, 5
+    )
 
 
 def many_services(services: int, backends: int) -> str:

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from subprocess import run as command
 
-from tests.bpf.packets import tcp4, tcp6, udp4, udp6
-from tests.bpf.plane import Plane
 from scapy.packet import Packet
 
 from bench.results import Figure
 from bench.wrapper import Pick, Wrapper
 from fairlead.model import Geometry
+from tests.bpf.packets import tcp4, tcp6, udp4, udp6
+from tests.bpf.plane import Plane
 
 BACKENDS4 = ", ".join(f"10.1.0.{i}" for i in range(11, 21))
 BACKENDS6 = ", ".join(f'"fd00::{i}"' for i in range(11, 21))
@@ -47,6 +47,7 @@ class Case:
 
     @property
     def v6(self) -> bool:
+        """Whether the frame carries IPv6."""
         return bytes(self.packet)[12:14] == b"\x86\xdd"
 
 

@@ -26,11 +26,13 @@ class Figure:
 
     @property
     def standing(self) -> str:
+        """Which of goal and must the median reaches."""
         if not self.must:
             return ""
         return "goal" if self.value <= self.goal else "must" if self.value <= self.must else "MISSED"
 
     def row(self) -> str:
+        """The figure as a line of the table."""
         limits = f"{self.goal:g} | {self.must:g}" if self.must else "- | -"
         spread = f"{self.least:.1f} - {self.most:.1f}"
         floor = f"{self.floor:.1f}" if self.floor else "-"
@@ -46,7 +48,14 @@ def write(figures: Sequence[Figure], machine: str) -> None:
     table = "\n".join([*head, *(f.row() for f in figures), ""])
     (HERE / "RESULTS.md").write_text(f"{before}{BEGIN}{table}\n{END}{after}")
     rows = [
-        {"case": f.case, f.unit: round(f.value, 2), "floor": round(f.floor, 2), "goal": f.goal, "must": f.must, "spread": [f.least, f.most]}
+        {
+            "case": f.case,
+            f.unit: round(f.value, 2),
+            "floor": round(f.floor, 2),
+            "goal": f.goal,
+            "must": f.must,
+            "spread": [f.least, f.most],
+        }
         for f in figures
     ]
     (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Self
 
 from fairlead._native import bpf
 
@@ -47,7 +48,7 @@ def compiled() -> bytes:
 
 
 class Wrapper:
-    """Measures one program (a descriptor), or the bare `return XDP_TX` that is the floor. Runs on the CPU that the caller is bound to."""
+    """Measures one program (a descriptor), or the bare `return XDP_TX` that is the floor, on the CPU the caller is bound to."""
 
     def __init__(self, program: int | None, *, v6: bool) -> None:
         self._object = bpf.Object("wrap", compiled())
@@ -57,7 +58,7 @@ class Wrapper:
         self._rows = mmap.mmap(self._object.map("bench"), mmap.PAGESIZE)
         bpf.map_put(self._object.map("under_test"), 0, self._object.program("bare") if program is None else program)
 
-    def __enter__(self) -> Wrapper:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

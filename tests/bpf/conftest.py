@@ -1,4 +1,4 @@
-"""What packet tests share: a private network namespace and a BPF file system of their own. They need root and a kernel with BTF."""
+"""What packet tests share: a private network namespace and a BPF file system of their own. They need root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLONE_NEWNET = 0x40000000
 
 @pytest.fixture(scope="session", autouse=True)
 def own_network() -> Iterator[None]:
-    """Everything in this directory runs in a network namespace of its own, so that no test sees or touches the machine's interfaces."""
+    """Everything here runs in a network namespace of its own, so that no test sees or touches the machine's interfaces."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from tests.bpf.plane import Plane
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
 from fairlead.core import hashes
 from fairlead.model import Op, Store
+from tests.bpf.plane import Plane
 
 STATES = ("empty", "embryonic", "established", "datagram", "closing")
 WAYS = 8

@@ -1,7 +1,7 @@
-"""A data plane for packet tests: the real objects, loaded by the real adapter, filled by the real planner from a configuration text.
+"""A data plane for packet tests: real objects, loaded by the real adapter, filled by the real planner from a configuration text.
 
-Nothing is attached: packets are put through BPF_PROG_TEST_RUN, which makes them arrive on `lo` (ifindex 1), so `lo` is given a MAC in
-the interface table.
+Nothing is attached: packets are put through BPF_PROG_TEST_RUN, which makes them arrive on `lo` (ifindex 1), so `lo` is given a
+MAC in the interface table.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Self
 
 from fairlead import config
 from fairlead._native import maglev
@@ -68,7 +69,7 @@ class Plane:
         self.paths: dict[Address, Path | NoPath] = {}
         self.configure(text)
 
-    def __enter__(self) -> Plane:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -87,7 +87,7 @@ def test_every_store_leaves_old_or_new(plane: Plane, change: Callable[[Plane], N
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_killed_between_any_two_stores(plane: Plane, bpffs: str, change: Callable[[Plane], None]) -> None:
-    """A daemon killed after the n-th store, for every n, leaves tables that forward as before or after, and that the next one adopts."""
+    """A daemon killed after the n-th store, for every n, leaves tables that forward as before or after; the next one adopts."""
     plane.let_others_in()
     old = frames(plane)
     for number in range(100):
@@ -109,7 +109,7 @@ def test_killed_between_any_two_stores(plane: Plane, bpffs: str, change: Callabl
 
 
 def killed_at(bpffs: str, change: Callable[[Plane], None], number: int) -> bool:
-    """Let a child adopt the tables, begin the change, and kill itself after its n-th store. False if the change ended before that."""
+    """Let a child adopt the tables, begin the change, and kill itself after its n-th store. False if the change ended before."""
     child = os.fork()
     if not child:
         try:

@@ -1,4 +1,4 @@
-"""What becomes of flows: when an entry is made, confirmed, closed, moved, kept and replaced (DESIGN of the flow word: docs/ARCHITECTURE.md)."""
+"""What becomes of flows: when an entry is made, confirmed, closed, moved, kept and replaced."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from scapy.packet import Packet
+
 from tests.bpf.flowtable import FlowTable, Word
 from tests.bpf.packets import tcp4, tcp6, udp4
 from tests.bpf.plane import Plane, backend_mac
-from scapy.packet import Packet
 
 V4, V6 = "192.0.2.10", "2001:db8::10"
 
@@ -118,7 +119,7 @@ def test_fin_and_rst_close(plane: Plane, table: FlowTable, flags: str) -> None:
 
 
 def test_a_forged_fin_does_not_stick(plane: Plane, table: FlowTable) -> None:
-    """A flow that goes on after a FIN or RST is confirmed again: anyone can forge one, and a half-closed transfer may last hours."""
+    """A flow that goes on after a FIN or RST is confirmed again: anyone can forge one, and a half-closed transfer may last."""
     packet = tcp4(V4, 80, "A")
     plane.send(packet)
     table.age(packet, 1, state="closing")
@@ -195,7 +196,7 @@ def test_disabled_follows_on_down(plane: Plane, on_down: str, stays: bool) -> No
 
 
 def test_the_flows_of_a_removed_backend_move(plane: Plane, table: FlowTable) -> None:
-    """A backend taken out of the configuration black-holes nothing: its flows take their Maglev choice, and are remembered there."""
+    """A backend taken out of the configuration black-holes nothing: its flows take their Maglev choice and stay there."""
     sport = flow_to(plane, "10.1.0.11")
     packet = tcp4(V4, 80, "A", sport=sport)
 
@@ -221,7 +222,7 @@ def test_a_colliding_tag_never_crosses_services(plane: Plane, table: FlowTable) 
 
 
 def test_the_first_of_two_entries_wins(plane: Plane, table: FlowTable) -> None:
-    """Two CPUs may enter one flow at once: the first way is followed, and the second is cleared when the entry is next written."""
+    """Two CPUs may enter one flow at once: the first way is followed, the second is cleared when the entry is next written."""
     packet = tcp4(V4, 80, "A")
     ids = plane.ids(V4, 80)
     tag, old = table.place(packet)[1], table.now("embryonic") - 1 & 0xFF

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 import pytest
-from tests.bpf.packets import CLIENT4, CLIENT6, ROUTER_MAC, ether, forwarded, mac_text, ping4, ping6, tcp4, tcp6, udp4, udp6
-from tests.bpf.plane import OWN_MAC, Plane, backend_mac
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -24,6 +22,8 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from fairlead.model import NoPath, Op, Store
+from tests.bpf.packets import CLIENT4, CLIENT6, ROUTER_MAC, ether, forwarded, mac_text, ping4, ping6, tcp4, tcp6, udp4, udp6
+from tests.bpf.plane import OWN_MAC, Plane, backend_mac
 
 V4, V6, OTHER4, OTHER6 = "192.0.2.10", "2001:db8::10", "192.0.2.99", "2001:db8::99"
 B4, B6 = backend_mac(ip_address("10.1.0.11")), backend_mac(ip_address("fd00::11"))

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from bench.wrapper import Pick, Wrapper
+from fairlead.model import Geometry
 from tests.bpf.packets import tcp4, tcp6
 from tests.bpf.plane import Plane
-from fairlead.model import Geometry
 
 BLANK4, BLANK6 = "0.0.0.0", "2001:db8:1::"
-# Few ids, so that what one service gives up is soon another's. Byte 4 of a backend's MAC is the third byte of its IPv4 address, or
-# the low half of the last group but one of its IPv6 address: 1 for the first service, 2 for the second.
+# Few ids, so that what one service gives up is soon another's. Byte 4 of a backend's MAC is the last byte but one of its address:
+# 1 for the first service, 2 for the second.
 TIGHT = Geometry(services=1024, destinations=32, nexthops=64, slots=4096, buckets=1 << 16)
 ROUNDS = 16
 
@@ -64,8 +64,8 @@ class Sender(threading.Thread):
 
 def owners(plane: Plane) -> dict[int, str]:
     """Destination id -> the service that has it."""
-    found = {i: "one" for i in plane.ids("192.0.2.1", 80).values()}
-    return found | {i: "two" for i in plane.ids("2001:db8::1", 80).values()}
+    found = dict.fromkeys(plane.ids("192.0.2.1", 80).values(), "one")
+    return found | dict.fromkeys(plane.ids("2001:db8::1", 80).values(), "two")
 
 
 def test_no_packet_crosses_services(plane: Plane) -> None:

@@ -1,0 +1,101 @@
+"""The values that every part speaks in: immutable, typed, without behaviour beyond printing and packing themselves.
+
+Nothing here imports anything else of Fairlead; every other module may import this one. Addresses are `ipaddress` objects, ports are
+host integers, durations are seconds as float, moments are seconds since the Unix epoch as float unless a name says `monotonic`.
+"""
+
+from fairlead.model.configuration import (
+    Address,
+    AdminState,
+    Backend,
+    Check,
+    Cluster,
+    Config,
+    OnDown,
+    PeerConfig,
+    Position,
+    Prefix,
+    ProbeConfig,
+    Problem,
+    Protocol,
+    Service,
+    ServiceKey,
+    Severity,
+    Ttl,
+    host_prefix,
+)
+from fairlead.model.facts import (
+    Health,
+    Link,
+    NoPath,
+    Path,
+    ProbeKey,
+    ProbeResult,
+    ProbeTarget,
+)
+from fairlead.model.layout import (
+    Geometry,
+    Keys,
+    Layout,
+    Member,
+    StructLayout,
+)
+from fairlead.model.operations import (
+    Op,
+    Publish,
+    Route,
+    Store,
+)
+from fairlead.model.status import (
+    BackendStatus,
+    InterfaceStatus,
+    PeerStatus,
+    ServiceStatus,
+    Status,
+    TableStatus,
+    VipStatus,
+)
+
+__all__ = [
+    "Address",
+    "AdminState",
+    "Backend",
+    "BackendStatus",
+    "Check",
+    "Cluster",
+    "Config",
+    "Geometry",
+    "Health",
+    "InterfaceStatus",
+    "Keys",
+    "Layout",
+    "Link",
+    "Member",
+    "NoPath",
+    "OnDown",
+    "Op",
+    "Path",
+    "PeerConfig",
+    "PeerStatus",
+    "Position",
+    "Prefix",
+    "ProbeConfig",
+    "ProbeKey",
+    "ProbeResult",
+    "ProbeTarget",
+    "Problem",
+    "Protocol",
+    "Publish",
+    "Route",
+    "Service",
+    "ServiceKey",
+    "ServiceStatus",
+    "Severity",
+    "Status",
+    "Store",
+    "StructLayout",
+    "TableStatus",
+    "Ttl",
+    "VipStatus",
+    "host_prefix",
+]

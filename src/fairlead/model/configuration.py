@@ -1,0 +1,199 @@
+"""What the operator asks for: services, backends, checks, peers; and what is wrong with a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+
+def host_prefix(address: Address) -> Prefix:
+    """The /32 or /128 that covers just this address."""
+    return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
+
+
+class Severity(Enum):
+    """An error refuses the file; a warning is said and lived with."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a file: line and column count from 1."""
+
+    path: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a file: where, what, and what to do about it."""
+
+    position: Position
+    says: str
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.position}: {self.severity.value}: {self.says}{hint}"
+
+
+class Protocol(Enum):
+    """Layer 4 protocols, by their IP protocol number."""
+
+    TCP = 6
+    UDP = 17
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, order=False)
+class ServiceKey:
+    """What a client addresses: `192.0.2.10:80/tcp`, `[2001:db8::10]:80/tcp`."""
+
+    vip: Address
+    port: int
+    protocol: Protocol
+
+    def __str__(self) -> str:
+        vip = f"[{self.vip}]" if self.vip.version == 6 else str(self.vip)
+        return f"{vip}:{self.port}/{self.protocol}"
+
+    @property
+    def sort_key(self) -> tuple[int, int, int, int]:
+        """IPv4 before IPv6, then by address, port and protocol number."""
+        return (self.vip.version, int(self.vip), self.port, self.protocol.value)
+
+
+class AdminState(Enum):
+    """What the operator wants of a backend."""
+
+    ACTIVE = "active"
+    DRAIN = "drain"
+    DISABLED = "disabled"
+
+
+class Ttl(Enum):
+    """What becomes of the TTL or hop limit of an L2-forwarded packet; the values are those of `enum ttl_rule`."""
+
+    ONE = 0
+    DECREMENT = 1
+    KEEP = 2
+
+
+class OnDown(Enum):
+    """What becomes of a known flow whose backend is down or disabled."""
+
+    KEEP = "keep"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One health check; `expect` holds the accepted HTTP status codes, empty for any. Durations in seconds."""
+
+    type: str  # "http"
+    port: int
+    host: str
+    path: str = "/"
+    method: str = "GET"
+    expect: frozenset[int] = frozenset({200})
+    interval: float = 2.0
+    timeout: float = 2.0
+    window: int = 5
+    fall: int = 2
+    rise: int = 5
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.method} {self.path} port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A real server of one service. A drained backend has weight 0 or state DRAIN: no new flows, old ones stay."""
+
+    address: Address
+    weight: int = 1
+    state: AdminState = AdminState.ACTIVE
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One VIP, port and protocol with its backends (sorted by address) and checks (all must pass)."""
+
+    key: ServiceKey
+    name: str
+    backends: tuple[Backend, ...]
+    checks: tuple[Check, ...] = ()
+    description: str = ""
+    priority: str = ""
+    need: int = 1
+    sticky: bool = False
+    ttl: Ttl = Ttl.ONE
+    on_down: OnDown = OnDown.KEEP
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One BGP neighbour. `accept` and `reject` filter what is announced: accept wins, then reject, then accepted."""
+
+    address: Address
+    as_number: int  # ours towards this peer; the peer's own is what its OPEN says
+    hold_time: int = 10  # seconds, 0 or at least 3
+    source: Address | None = None
+    local_pref: int | None = None  # iBGP only, 100 where unset
+    med: int | None = None
+    communities: tuple[tuple[int, int], ...] = ()
+    next_hop_4: IPv4Address | None = None
+    next_hop_6: IPv6Address | None = None
+    accept: tuple[Prefix, ...] = ()
+    reject: tuple[Prefix, ...] = ()
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeConfig:
+    """How marked health probes leave: fwmark `mark << 20 | destination id`, mask 0xfff00000."""
+
+    mark: int = 0xFA1  # 12 bits
+    priority: int = 7070  # of the ip rule
+    table: int = 7070  # of the routes
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The keys that instances of one cluster share; None means the documented constants."""
+
+    key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, valid configuration."""
+
+    services: tuple[Service, ...]  # sorted by key
+    interfaces: tuple[str, ...] = ()
+    address: IPv4Address | None = None  # BGP router id, probe source where the egress has none
+    address6: IPv6Address | None = None
+    peers: tuple[PeerConfig, ...] = ()
+    probe: ProbeConfig = ProbeConfig()
+    cluster: Cluster = Cluster()
+    path: str = ""
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+    def vips(self) -> tuple[Address, ...]:
+        """Every VIP once, in the order of the services."""
+        return tuple(dict.fromkeys(s.key.vip for s in self.services))

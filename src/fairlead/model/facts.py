@@ -1,0 +1,72 @@
+"""What is known of the machine and of the backends at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead.model.configuration import Address, Check, ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface as the kernel describes it. `foreign_xdp` is the id of an XDP program that is not ours, 0 for none."""
+
+    ifindex: int
+    name: str
+    mac: bytes  # 6 bytes
+    up: bool
+    mtu: int
+    foreign_xdp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How a frame gets to a backend; `source` is the address the kernel would send from, for probes."""
+
+    ifindex: int
+    mac_destination: bytes
+    mac_source: bytes
+    mtu: int
+    source: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoPath:
+    """Why a backend cannot be reached: "no route", "no neighbour on eth0", "behind a gateway, which needs a tunnel"."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What one run of one check brought. `at` is a Unix time, `took` seconds; `says` is for an operator: "503 after 12 ms"."""
+
+    passed: bool
+    says: str
+    took: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The standing of one backend in one service as its checks see it. `since` is the Unix time of the last change of `up`."""
+
+    up: bool
+    since: float
+    reason: str
+    reported: bool = False  # every check has been decided at least once since the daemon started
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTarget:
+    """What the prober must ask, and how: connect to vip:check.port with `mark`, from `source`."""
+
+    vip: Address
+    backend: Address
+    check: Check
+    mark: int
+    source: Address | None
+
+
+# (service, backend address, index of the check)
+ProbeKey = tuple[ServiceKey, Address, int]

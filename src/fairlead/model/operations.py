@@ -1,0 +1,46 @@
+"""What a pass does: stores, operations made of them, routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead.model.configuration import Prefix, ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Plain bytes into a row that no reader can reach yet (or a private table): table name, byte offset, contents."""
+
+    table: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """One aligned u64 with release order: the switch that makes stored rows reachable, or unreachable. `value` is host order."""
+
+    table: str
+    offset: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One step of a pass. `text` is what `plan`, the event log, the API and the tests show; `about` the service it belongs to.
+
+    `stores` are carried out in order; each may be the last one before a crash, so every prefix of the list must leave tables that
+    readers can live with.
+    """
+
+    text: str
+    stores: tuple[Store | Publish, ...]
+    about: ServiceKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One prefix to announce, and the next hop's family follows from it. `why` is shown in status."""
+
+    prefix: Prefix
+    why: str = ""

@@ -1,0 +1,99 @@
+"""What is known and shown: one object behind `status`, `status --json` and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceStatus:
+    """`mode` is "native" or "generic"."""
+
+    name: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class VipStatus:
+    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is."""
+
+    address: str
+    state: str
+    announced: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """`state` is "up", "down", "drain" or "disabled"; `since` a Unix time; counters as the data plane has them."""
+
+    address: str
+    port: int
+    state: str
+    since: float
+    reason: str
+    weight: int
+    packets: int
+    bytes: int
+    flows: int  # current entries in the flow table
+    new_flows: int  # entries made
+    destination: int  # id in the data plane
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """`state` is "up" or "down"."""
+
+    name: str
+    vip: str
+    port: int
+    protocol: str
+    state: str
+    reason: str
+    need: int
+    available: int
+    slots: int
+    backends: tuple[BackendStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """One BGP session: `state` in the words of RFC 4271 section 8.2.2, `since` a Unix time; `withheld`: routes with reasons."""
+
+    address: str
+    state: str
+    since: float
+    remote_as: int
+    routes: tuple[str, ...]
+    last_error: str
+    withheld: tuple[str, ...] = ()  # "2001:db8::10/128: no IPv6 next hop is known ..."
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """Use of one table: `used` of `rows`; `bytes` of kernel memory."""
+
+    name: str
+    used: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known, at one moment: the one object behind `status`, `status --json`, the API, and later console and metrics."""
+
+    version: str
+    started: float
+    config: str
+    key_fingerprint: str
+    interfaces: tuple[InterfaceStatus, ...]
+    vips: tuple[VipStatus, ...]
+    services: tuple[ServiceStatus, ...]
+    peers: tuple[PeerStatus, ...]
+    verdicts: Mapping[str, int]
+    tables: tuple[TableStatus, ...]
+    tables_hash: str
+    repairs: int
+    warnings: tuple[str, ...]
