@@ -127,7 +127,9 @@ class Lab:
         return int((self.home(host) / "pid").read_text())
 
     def status(self) -> dict[str, Any]:
-        return json.loads(self.run("balancer1", "curl", "-sS", "--unix-socket", self.env()["FAIRLEAD_SOCKET"], "http://x/v1/status"))
+        return json.loads(
+            self.run("balancer1", "curl", "-sS", "--unix-socket", self.env()["FAIRLEAD_SOCKET"], "http://x/v1/status")
+        )
 
     def events(self, since: float = 0) -> list[dict[str, Any]]:
         text = self.run("balancer1", "curl", "-sS", "--unix-socket", self.env()["FAIRLEAD_SOCKET"], "http://x/v1/events")
@@ -189,7 +191,12 @@ class Lab:
         for path in self.directory.glob("hosts/*/log"):
             (to / f"{path.parent.name}.log").write_bytes(path.read_bytes())
         questions = {
-            "status.txt": ("balancer1", "sh", "-c", "fairlead status; bpftool net; ip -d addr; ip neigh; ip route; ip -6 route; ip rule"),
+            "status.txt": (
+                "balancer1",
+                "sh",
+                "-c",
+                "fairlead status; bpftool net; ip -d addr; ip neigh; ip route; ip -6 route; ip rule",
+            ),
             "events.json": ("balancer1", "curl", "-sS", "--unix-socket", self.env()["FAIRLEAD_SOCKET"], "http://x/v1/events"),
             "router.txt": ("router", "sh", "-c", f"ip route; ip -6 route; {self.home('router')}/bin/birdc show protocols all"),
             "switch.txt": ("switch", "sh", "-c", "bridge fdb; ip -d -s link; tc -s qdisc"),

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_curl(either: Lab, version: int) -> None:
-    """curl to a VIP is answered by every backend in turn, and the backend sees the client's own address."""
+    """A request to a VIP is answered by every backend in turn, and the backend sees the client's own address."""
     names = set()
     for _ in range(60):
         name, says = either.get(VIPS[version]).split(" ", 1)

@@ -56,7 +56,12 @@ def send(address: str, port: str, seconds: str, rate: str) -> None:
             answer += data
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
     retransmits = struct.unpack_from("I", info, _TCP_INFO_TOTAL_RETRANS)[0]
-    found = {"sent": f"{sent} {digest.hexdigest()}", "sink": answer.decode(), "retransmits": retransmits, "segments": sent // 1448}
+    found = {
+        "sent": f"{sent} {digest.hexdigest()}",
+        "sink": answer.decode(),
+        "retransmits": retransmits,
+        "segments": sent // 1448,
+    }
     print(json.dumps(found), flush=True)
 
 
