@@ -12,70 +12,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pathlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
 from typing import Any
 
-from fairlead import config as configuration
+from fairlead import preflight
 from fairlead._native import maglev
-from fairlead.adapters import plumbing, system
+from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
-from fairlead.adapters.kernel import Kernel, detach_all
+from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
-from fairlead.adapters.netlink import RTN_LOCAL, Network
+from fairlead.adapters.netlink import Network
 from fairlead.adapters.probes import Prober
 from fairlead.core import keys
 from fairlead.errors import FairleadError, Refused
-from fairlead.events import Attached, Operated, Reloaded, ReloadRefused, Started, Stopped, Warned
-from fairlead.model import Config, Geometry, InterfaceStatus, Link, ProbeKey, ProbeResult, Status
+from fairlead.events import OperationFailed, Reloaded, ReloadRefused, Started, Stopped, Warned
+from fairlead.model import Config, Geometry, Link, Status
+from fairlead.preflight import Options
+from fairlead.presence import Presence
 from fairlead.reconcile import Reconciler
 
 VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
+RETRY_AFTER = 5.0  # seconds, when a program could not be attached
 _RELOAD = (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT)
 _STOP = (signal.SIGTERM, signal.SIGQUIT)
-_SOMEWHERE = (ip_address("203.0.113.1"), ip_address("2001:db8:ffff::1"))  # RFC 5737, 3849: looked up, never sent to
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The words of `fairlead run`; `confirm` in seconds."""
-
-    config: str
-    interfaces: tuple[str, ...]
-    socket: str
-    bpffs: str
-    generic: bool
-    confirm: float | None
 
 
 def run_daemon(options: Options) -> int:
     """Run until told to stop; the exit code. FairleadError if it could not start, and then nothing was changed."""
     return asyncio.run(Daemon(options, Log()).run())
-
-
-def load(path: str) -> Config:
-    """Read and parse; ConfigError, or Refused if the file cannot be read."""
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except OSError as e:
-        raise Refused([f"cannot read {path}: {e.strerror}"]) from None
-    except UnicodeError:
-        raise Refused([f"cannot read {path}: it is not UTF-8"]) from None
-    return configuration.parse(text, path)
-
-
-def secret(config: Config) -> bytes:
-    """What the cluster shares; nothing where no key file is named."""
-    path = config.cluster.key_file
-    try:
-        return pathlib.Path(path).read_bytes() if path else b""
-    except OSError as e:
-        raise Refused([f"cannot read the cluster's key {path}: {e.strerror}"]) from None
 
 
 class Daemon:
@@ -90,12 +56,10 @@ class Daemon:
     def __init__(self, options: Options, log: Log) -> None:
         self.options = options
         self.log = log
-        self.config = load(options.config)
-        self.keys = keys.derive(secret(self.config))
+        self.config = preflight.load(options.config)
+        self.keys = keys.derive(preflight.secret(self.config))
         self.instance = system.Instance()
         self.started = time.time()
-        self.attached: dict[int, InterfaceStatus] = {}
-        self.warnings: set[str] = set()
         self._wake = asyncio.Event()
         self._plumb = asyncio.Event()
         self._rubbish = asyncio.Event()
@@ -107,6 +71,7 @@ class Daemon:
         self._bug: BaseException | None = None
         self._detach_at_end = False
         self.network = Network(self._wake.set, self._plumb.set)
+        self.presence = Presence(self.network, log, generic=options.generic)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
 
@@ -115,7 +80,8 @@ class Daemon:
         self._take_signals()
         await self.network.open()
         try:
-            await self._preflight()
+            problems = system.machine_problems(self.options.bpffs) + self.instance.claim(self.options.socket)
+            await preflight.require(self.network, self.config, self._names(), self.options.bpffs, problems)
             await self._start()
             await self._serve()
         finally:
@@ -127,25 +93,29 @@ class Daemon:
 
     async def _start(self) -> None:
         system.raise_file_limit()
+        self.instance.serve()
         self.kernel = await asyncio.to_thread(Kernel.open, self.options.bpffs, Geometry(), self.keys, self.config.probe.mark)
         fresh = not self.kernel.adopted
         try:
             await self._bring_up()
         except BaseException:
-            await asyncio.to_thread(self.kernel.close)
+            await self._let_go()
             if fresh:
-                await self._take_down()
+                await self.presence.take_down(self.options.bpffs)
             raise
         system.notify("READY=1")
         self.log(Started(system.version(), self.options.config, not fresh))
 
     async def _bring_up(self) -> None:
         """Tables first, then programs, then whatever makes traffic come."""
-        self.prober = Prober(self._probed)
-        self.speaker = Speaker(self._router_id(), self.log)
+        if not self.options.generic:
+            for text in await preflight.carriers(self.network, self._managed(), self.options.bpffs):
+                self.log(Warned(text))
+        self.speaker = Speaker(preflight.router_id(self.network, self.config, self._managed()), self.log)
         told = self.speaker.announce
         self.reconciler = Reconciler(self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, announce=told)
         self.reconciler.wake = self._wake.set
+        self.prober = Prober(self.reconciler.probed)
         self.reconciler.adopt()
         self.reconciler.set_config(self.config)
         await self._watch()
@@ -153,21 +123,21 @@ class Daemon:
         await self.reconciler.run_pass()
         if self.kernel.adopted:
             await asyncio.to_thread(self.kernel.replace_programs)
-        await self._attach()
-        await self._look_after_plumbing()
+        await self.presence.attach(self.kernel, self._managed())
+        await self.presence.look_after_plumbing(self.config, self._managed())
         self.prober.set(self.reconciler.targets())
-        self.server = Server(self.options.socket, application(self._handlers()))
+        self.server = Server(self.options.socket, application(Handlers(self.status, self.log.recent, self.reload, self.confirm)))
         try:
             await self.server.start()
         except OSError as e:
             raise Refused([f"cannot listen on {self.options.socket}: {e.strerror}"]) from None
         self.speaker.configure(self.config.peers)
         for problem in self.config.warnings:
-            self._warn(str(problem))
+            self.presence.warn(str(problem))
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
-        jobs: tuple[Callable[[], Awaitable[None]], ...] = (
+        jobs = (
             self._passes,
             self._collecting,
             self._upkeep,
@@ -179,7 +149,7 @@ class Daemon:
         self._wake.set()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_as_coroutine(job)) for job in jobs]
+                tasks = [group.create_task(job()) for job in jobs]
                 await self._stop.wait()
                 for task in tasks:
                     task.cancel()
@@ -192,73 +162,24 @@ class Daemon:
         await self.speaker.close(f"fairlead stopped: {self._why}")
         await self.prober.close()
         await self.server.close()
-        await asyncio.to_thread(self.kernel.close)
+        await self._let_go()
         if self._detach_at_end:
-            await self._take_down()
+            await self.presence.take_down(self.options.bpffs)
         else:
             self.log(Stopped(self._why))
 
-    async def _take_down(self) -> None:
-        for text in [*await asyncio.to_thread(detach_all, self.options.bpffs), *await plumbing.remove()]:
-            self.log(Warned(text))
+    async def _let_go(self) -> None:
+        """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""
+        await asyncio.get_running_loop().shutdown_default_executor()
+        self.kernel.close()
 
-    # ---------------------------------------------------------------------------------------------------------------- before it
+    # -------------------------------------------------------------------------------------------------------------------- facts
 
     def _names(self) -> tuple[str, ...]:
         return self.options.interfaces or self.config.interfaces
 
     def _managed(self) -> list[Link]:
-        """The interfaces that we run on, as far as they exist, in the order in which they are named."""
-        found = (self.network.link(name) for name in self._names())
-        return [link for link in found if link is not None]
-
-    async def _preflight(self) -> None:
-        """Every reason not to start, at once, and before anything is changed."""
-        problems = system.machine_problems(self.options.bpffs)
-        problems += self.instance.claim(self.options.socket)
-        problems += system.interface_problems(self._names(), self.network.links(), self.options.bpffs)
-        problems += await self._problems_of(self.config)
-        if problems:
-            raise Refused(problems)
-        if not self.options.generic:
-            await self._warn_of_carriers()
-
-    async def _problems_of(self, config: Config) -> list[str]:
-        """What of this configuration does not fit this machine."""
-        managed = self._managed()
-        here = {a.ip for found in self.network.addresses().values() for a in found}
-        own = {a.ip for link in managed for a in self.network.addresses().get(link.ifindex, ())}
-        problems = system.address_problems(config, own, here) if managed else []
-        for vip in config.vips():
-            answer = await self.network.route(vip)
-            problem = system.vip_problem(vip, local=answer.kind == RTN_LOCAL or vip in here, error=answer.error)
-            problems += [problem] if problem else []
-        return problems
-
-    async def _warn_of_carriers(self) -> None:
-        """Name the interfaces whose loss would hurt, before a driver resets them."""
-        default = {(await self.network.route(address)).ifindex for address in _SOMEWHERE}
-        ssh = system.ssh_address()
-        for link in self._managed():
-            if system.our_link(self.options.bpffs, link.ifindex):
-                continue
-            mine = {str(a.ip) for a in self.network.addresses().get(link.ifindex, ())}
-            carried = ["this ssh session"] if ssh in mine else []
-            carried += ["the default route"] if link.ifindex in default else []
-            if carried:
-                self.log(Warned(f"{link.name} carries {' and '.join(carried)}; {system.NATIVE_ATTACH_HINT}"))
-
-    def _router_id(self) -> IPv4Address:
-        if self.config.address is not None:
-            return self.config.address
-        own = [a.ip for link in self._managed() for a in self.network.addresses().get(link.ifindex, ())]
-        four = sorted(a for a in own if isinstance(a, IPv4Address))
-        return four[0] if four else IPv4Address("127.0.0.1")
-
-    # -------------------------------------------------------------------------------------------------------------------- facts
-
-    def _probed(self, key: ProbeKey, result: ProbeResult) -> None:
-        self.reconciler.probed(key, result)
+        return preflight.managed(self.network, self._names())
 
     async def _watch(self) -> None:
         backends = {b.address for service in self.config.services for b in service.backends}
@@ -268,24 +189,27 @@ class Daemon:
         self.reconciler.set_links(self._managed())
         self.reconciler.set_paths(self.network.paths())
 
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.add(text)
-            self.log(Warned(text))
-
     # --------------------------------------------------------------------------------------------------------------------- jobs
 
     async def _passes(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if {link.ifindex for link in self._managed()} != set(self.attached):
-                await self._watch()
-                await self._attach()
+            if {link.ifindex for link in self._managed()} != set(self.presence.attached):
+                await self._attach_again()
             self._take_facts()
             await self.reconciler.run_pass()
             self.prober.set(self.reconciler.targets())
             self._rubbish.set()
+
+    async def _attach_again(self) -> None:
+        """An interface came, went or was made anew, or is named no longer. What fails is tried again."""
+        await self._watch()
+        try:
+            await self.presence.attach(self.kernel, self._managed())
+        except FairleadError as e:
+            self.log(OperationFailed("attach", str(e)))
+            asyncio.get_running_loop().call_later(RETRY_AFTER, self._wake.set)
 
     async def _collecting(self) -> None:
         """Free what passes have unpointed; grace periods are long, so passes go on meanwhile."""
@@ -305,30 +229,16 @@ class Daemon:
         geometry = self.kernel.geometry
         while True:
             await asyncio.sleep((64 << geometry.fine_shift) / geometry.hz)
-            await asyncio.to_thread(self.kernel.sweep, self.reconciler.owned())
+            try:
+                await asyncio.to_thread(self.kernel.sweep, self.reconciler.owned())
+            except FairleadError as e:
+                self.log(OperationFailed("clear expired flows", str(e)))
 
     async def _plumbing(self) -> None:
         while True:
             await self._plumb.wait()
             self._plumb.clear()
-            await self._look_after_plumbing()
-
-    async def _look_after_plumbing(self) -> None:
-        """Rule, route and neighbour for probes, on the first of our interfaces; warn of what would swallow the answers."""
-        link = next(iter(self._managed()), None)
-        if link is None:
-            return
-        versions = {vip.version for vip in self.config.vips()}
-        done, failed = await plumbing.ensure(self.config.probe, link.ifindex, versions)
-        for text in done:
-            self.log(Operated(text, None))
-        for text in failed:
-            self._warn(text)
-        strictness = plumbing.reverse_path(link.name)
-        for vip in (vip for vip in self.config.vips() if vip.version == 4 and strictness):
-            answer = await self.network.route(vip)
-            if answer.error or (strictness == 1 and answer.ifindex != link.ifindex):
-                self._warn(plumbing.reverse_path_warning(vip, link.name, strictness))
+            await self.presence.look_after_plumbing(self.config, self._managed())
 
     async def _follow_reloads(self) -> None:
         while True:
@@ -347,24 +257,6 @@ class Daemon:
             self.log(Warned(f"no `fairlead confirm` within {self.options.confirm:g} s: detaching"))
             self._detach_at_end = True
             self._end("not confirmed")
-
-    # ----------------------------------------------------------------------------------------------------------------- programs
-
-    async def _attach(self) -> None:
-        """Our programs on each of our interfaces; an interface that went is forgotten, and so is one that is no longer ours."""
-        wanted = {link.ifindex: link for link in self._managed()}
-        for index in set(self.attached) - set(wanted):
-            del self.attached[index]
-            await asyncio.to_thread(self.kernel.detach, index)
-        for index in [index for index in wanted if index not in self.attached]:
-            link = wanted[index]
-            mode, replaced = await asyncio.to_thread(self._attach_one, link)
-            self.attached[index] = InterfaceStatus(link.name, mode)
-            self.log(Attached(link.name, mode, replaced))
-
-    def _attach_one(self, link: Link) -> tuple[str, bool]:
-        attach: Callable[..., tuple[str, bool]] = self.kernel.attach
-        return attach(link, generic=True) if self.options.generic else attach(link)
 
     # ------------------------------------------------------------------------------------------------------------------ commands
 
@@ -404,28 +296,25 @@ class Daemon:
             return str(event)
 
     async def _usable(self) -> Config:
-        config = load(self.options.config)
-        names = self.options.interfaces or config.interfaces
-        problems = system.interface_problems(names, self.network.links(), self.options.bpffs) + await self._problems_of(config)
-        if keys.derive(secret(config)) != self.keys:
-            problems.append("the cluster's key cannot change while flows hang on it: `fairlead detach`, then start again")
-        if problems:
-            raise Refused(problems)
+        config = preflight.load(self.options.config)
+        other = keys.derive(preflight.secret(config)) != self.keys
+        problems = [preflight.OTHER_KEY] if other else []
+        await preflight.require(self.network, config, self.options.interfaces or config.interfaces, self.options.bpffs, problems)
         return config
 
     async def _change(self, config: Config) -> None:
         before, self.config = self.config, config
-        self.warnings.clear()
+        self.presence.warnings.clear()
         for problem in config.warnings:
-            self._warn(str(problem))
+            self.presence.warn(str(problem))
         if config.probe.mark != before.probe.mark:
             self.kernel.probe_mark = config.probe.mark
             await asyncio.to_thread(self.kernel.replace_programs)
         if config.address != before.address:
-            self._warn("a new `address` becomes the router id with the next start")
+            self.presence.warn("a new `address` becomes the router id with the next start")
         self.reconciler.set_config(config)
         await self._watch()
-        await self._look_after_plumbing()
+        await self.presence.look_after_plumbing(self.config, self._managed())
         self.speaker.configure(config.peers)
         self._wake.set()
 
@@ -438,12 +327,6 @@ class Daemon:
 
     # -------------------------------------------------------------------------------------------------------------------- status
 
-    def _handlers(self) -> Handlers:
-        async def reload() -> str:
-            return await self.reload()
-
-        return Handlers(self.status, self.log.recent, reload, self.confirm)
-
     async def status(self) -> Status:
         """All that is known now."""
         flows = await asyncio.to_thread(self.kernel.flow_counts)
@@ -454,7 +337,7 @@ class Daemon:
             started=self.started,
             config=self.options.config,
             key_fingerprint=keys.printed(self.keys.fingerprint),
-            interfaces=tuple(self.attached.values()),
+            interfaces=tuple(self.presence.attached.values()),
             vips=report.vips,
             services=report.services,
             peers=self.speaker.status(),
@@ -462,9 +345,5 @@ class Daemon:
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
-            warnings=tuple(sorted(self.warnings)),
+            warnings=tuple(self.presence.warnings),
         )
-
-
-async def _as_coroutine(job: Callable[[], Awaitable[None]]) -> None:
-    await job()

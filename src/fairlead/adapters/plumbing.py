@@ -27,6 +27,8 @@ MARK_MASK = 0xFFF00000
 GATEWAYS = {4: "169.254.77.77", 6: "fe80::fa:77"}  # nobody's: the probe program overwrites the header that they give
 GATEWAY_MAC = "02:00:00:00:00:01"
 
+STRICT = 1  # rp_filter: answers must arrive where a packet to their source would leave
+
 _FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _VERSIONS = {number: version for version, number in _FAMILIES.items()}
 _ONLINK = 4  # RTNH_F_ONLINK
@@ -96,12 +98,15 @@ async def ensure(config: ProbeConfig, ifindex: int, versions: Iterable[int]) -> 
     want = wanted(config, ifindex, versions)
     done: list[str] = []
     failed: list[str] = []
-    async with AsyncIPRoute(strict_check=True) as ask:  # the kernel filters dumps: a router may hold a million routes
-        have = await _ours(ask)
-        for old in (piece for piece in have if piece not in want):
-            await _attempt(ask, "delete", old, done, failed)
-        for new in (piece for piece in want if piece not in have):
-            await _attempt(ask, "replace" if isinstance(new, Gateway) else "add", new, done, failed)
+    try:
+        async with AsyncIPRoute(strict_check=True) as ask:  # the kernel filters dumps: a router may hold a million routes
+            have = await _ours(ask)
+            for old in (piece for piece in have if piece not in want):
+                await _attempt(ask, "delete", old, done, failed)
+            for new in (piece for piece in want if piece not in have):
+                await _attempt(ask, "replace" if isinstance(new, Gateway) else "add", new, done, failed)
+    except (NetlinkError, OSError) as e:
+        failed.append(f"could not look after what probes need: {e}")
     return done, failed
 
 
@@ -109,7 +114,7 @@ async def remove() -> list[str]:
     """Take away everything that carries our protocol number, backends' neighbour entries included; returns what was removed."""
     done: list[str] = []
     failed: list[str] = []
-    async with AsyncIPRoute(strict_check=True) as ask:  # the kernel filters dumps: a router may hold a million routes
+    async with AsyncIPRoute(strict_check=True) as ask:
         for piece in await _ours(ask):
             await _attempt(ask, "delete", piece, done, failed)
         held = [m async for m in await ask.neigh("dump") if m.get("protocol") == PROTOCOL and m.get("dst")]
@@ -193,7 +198,9 @@ def reverse_path(name: str) -> int:
 
 def reverse_path_warning(vip: Address, name: str, strictness: int) -> str:
     """What a reverse-path filter does to the answers of probes, and how to mend it."""
-    kind, why = ("strict", f"its route does not leave by {name}") if strictness == 1 else ("loose", "there is no route to it")
+    kind, why = (
+        ("strict", f"its route does not leave by {name}") if strictness == STRICT else ("loose", "there is no route to it")
+    )
     return (
         f"probes of {vip} will go unanswered: rp_filter on {name} is {kind} and {why}; "
         f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 (and net.ipv4.conf.all.rp_filter=0), or give {vip} a route out of {name}"

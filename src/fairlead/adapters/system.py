@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pathlib
@@ -18,7 +19,7 @@ KERNEL_FLOOR = (5, 15)
 BTF = pathlib.Path("/sys/kernel/btf/vmlinux")
 NATIVE_ATTACH_HINT = (
     "some drivers drop the link for seconds when a native XDP program is attached "
-    "(`--confirm SECONDS` detaches again unless you can still say `fairlead confirm`, `--generic` avoids it)"
+    "(`--confirm SECONDS` detaches again unless `fairlead confirm` comes in time, `--generic` avoids it)"
 )
 _NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _SYS_ADMIN = 21
@@ -73,8 +74,8 @@ def bpf_file_system(path: str) -> str:
     real = os.path.realpath(path)
     mount = _mount_of(real, _mounts("self"))
     if mount is None or mount.kind != "bpf":
-        point = "/sys/fs/bpf" if real.startswith("/sys/fs/bpf") else str(pathlib.Path(real).parent)
-        return f"{path} is not in a BPF file system: mount -t bpf bpf {point}  (or name another place with --bpffs)"
+        mend = "mount -t bpf bpf /sys/fs/bpf" if real.startswith("/sys/fs/bpf") else "mount -t bpf bpf DIRECTORY"
+        return f"{path} is not in a BPF file system: {mend}  (and name a directory in it with --bpffs if it is not that one)"
     above = _mounts("1")
     if above and all(m.device != mount.device for m in above):
         return (
@@ -125,10 +126,11 @@ def answers(path: str) -> bool:
 
 
 class Instance:
-    """The right to be the one daemon of a network namespace and of a socket path; the kernel adapter locks the bpffs directory."""
+    """The right to be the one daemon of a network namespace and a socket path; the kernel adapter locks the bpffs directory."""
 
     def __init__(self) -> None:
         self._name: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def claim(self, path: str) -> list[str]:
         """Claim network namespace and socket path; why not, if somebody else has them. Leaves no trace on the system."""
@@ -136,16 +138,30 @@ class Instance:
         name = socket.socket(socket.AF_UNIX)
         try:
             name.bind(_INSTANCE)
-            name.listen(1)
+            name.listen()
+            name.setblocking(False)
         except OSError:
             name.close()
             return [*problems, f"another fairlead runs in this network namespace{_owner()}"]
         self._name = name
         return problems
 
+    def serve(self) -> None:
+        """Let those who connect to learn our process id go again, for as long as the running event loop does."""
+        assert self._name is not None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._name, self._answer, self._name)
+
+    @staticmethod
+    def _answer(name: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            name.accept()[0].close()
+
     def release(self) -> None:
         """Give both back."""
         if self._name is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(self._name)
             self._name.close()
         self._name = None
 
@@ -153,6 +169,7 @@ class Instance:
 def _owner() -> str:
     """` (process 123)`, as far as the kernel says."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as asking:
+        asking.settimeout(1)
         try:
             asking.connect(_INSTANCE)
             pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -190,8 +207,8 @@ def interface_problems(names: Sequence[str], links: Sequence[Link], bpffs: str) 
     """What keeps Fairlead from running on these interfaces."""
     if not names:
         return ["no interface is named: give one on the command line, or `interfaces:` in the configuration"]
-    known = {link.name: link for link in links if link.name != "lo"}
-    there = ", ".join(sorted(known)) or "none"
+    known = {link.name: link for link in links}
+    there = ", ".join(sorted(set(known) - {"lo"})) or "none"
     problems = []
     for name in names:
         link = known.get(name)

@@ -63,8 +63,9 @@ def run(config: str, interfaces: tuple[str, ...], **options: Any) -> None:
     withdraw all routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
     """
     from fairlead.cli import online
-    from fairlead.daemon import Options, run_daemon
+    from fairlead.daemon import run_daemon
     from fairlead.errors import ConfigError, FairleadError
+    from fairlead.preflight import Options
 
     try:
         sys.exit(run_daemon(Options(config, interfaces, **options)))

@@ -85,8 +85,7 @@ def mac_bytes(text: str | None) -> bytes:
 def link_of(message: Any) -> Link:
     """A link from its netlink message; `foreign_xdp` is the id of whatever program is attached, be it ours."""
     flags = int(message["flags"])
-    xdp = message.get("xdp")
-    program = int(xdp.get("prog_id") or 0) if xdp is not None else 0
+    program = int(message.get_nested("IFLA_XDP", "IFLA_XDP_PROG_ID") or 0)
     return Link(
         ifindex=int(message["index"]),
         name=str(message.get("ifname")),

@@ -1,0 +1,99 @@
+"""Before anything is changed: what the operator gave, whether it fits this machine, and what to say about it. Only reads."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+
+from fairlead import config as configuration
+from fairlead.adapters import system
+from fairlead.adapters.netlink import RTN_LOCAL, Network
+from fairlead.errors import Refused
+from fairlead.model import Address, Config, Link
+
+OTHER_KEY = "the cluster's key cannot change while flows hang on it: `fairlead detach`, then start again"
+_SOMEWHERE = (ip_address("203.0.113.1"), ip_address("2001:db8:ffff::1"))  # RFC 5737, 3849: looked up, never sent to
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The words of `fairlead run`; `confirm` in seconds."""
+
+    config: str
+    interfaces: tuple[str, ...]
+    socket: str
+    bpffs: str
+    generic: bool
+    confirm: float | None
+
+
+def load(path: str) -> Config:
+    """Read and parse; ConfigError, or Refused if the file cannot be read."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as e:
+        raise Refused([f"cannot read {path}: {e.strerror}"]) from None
+    except UnicodeError:
+        raise Refused([f"cannot read {path}: it is not UTF-8"]) from None
+    return configuration.parse(text, path)
+
+
+def secret(config: Config) -> bytes:
+    """What the cluster shares; nothing where no key file is named."""
+    path = config.cluster.key_file
+    try:
+        return pathlib.Path(path).read_bytes() if path else b""
+    except OSError as e:
+        raise Refused([f"cannot read the cluster's key {path}: {e.strerror}"]) from None
+
+
+def managed(network: Network, names: Sequence[str]) -> list[Link]:
+    """The interfaces of these names, as far as they exist, in the order in which they are named."""
+    found = (network.link(name) for name in names)
+    return [link for link in found if link is not None]
+
+
+def own_addresses(network: Network, links: Sequence[Link]) -> set[Address]:
+    """The addresses that these interfaces have."""
+    return {a.ip for link in links for a in network.addresses().get(link.ifindex, ())}
+
+
+async def require(network: Network, config: Config, names: Sequence[str], bpffs: str, problems: Sequence[str]) -> None:
+    """Refused if there are any problems, with all there are: those that are known already, and what does not fit this machine."""
+    found = [*problems, *await misfits(network, config, names, bpffs)]
+    if found:
+        raise Refused(found)
+
+
+async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[str]:
+    """Why this configuration cannot run on this machine's network, as sentences."""
+    links = managed(network, names)
+    here = own_addresses(network, network.links())
+    problems = system.interface_problems(names, network.links(), bpffs)
+    problems += system.address_problems(config, own_addresses(network, links), here) if links else []
+    for vip in config.vips():
+        answer = await network.route(vip)
+        problem = system.vip_problem(vip, local=answer.kind == RTN_LOCAL or vip in here, error=answer.error)
+        problems += [problem] if problem else []
+    return problems
+
+
+async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[str]:
+    """Warnings that name the interfaces whose loss would hurt, before a driver resets them; not those that we are on already."""
+    default = {(await network.route(address)).ifindex for address in _SOMEWHERE}
+    ssh = system.ssh_address()
+    warnings = []
+    for link in links:
+        carried = ["this ssh session"] if ssh in map(str, own_addresses(network, [link])) else []
+        carried += ["the default route"] if link.ifindex in default else []
+        if carried and not system.our_link(bpffs, link.ifindex):
+            warnings.append(f"{link.name} carries {' and '.join(carried)}; {system.NATIVE_ATTACH_HINT}")
+    return warnings
+
+
+def router_id(network: Network, config: Config, links: Sequence[Link]) -> IPv4Address:
+    """The configured address, else the lowest IPv4 address of our interfaces; a placeholder where no BGP is spoken."""
+    own = [a for a in own_addresses(network, links) if isinstance(a, IPv4Address)]
+    return config.address or min(own, default=IPv4Address("127.0.0.1"))
