@@ -1,193 +1,290 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The data plane. `balancer` is the story of a packet; `rare` is the same story for what the hot path does not speak: ping, fragments,
- * IPv4 options, IPv6 extension headers, other protocols. `rare` parses again: nothing travels between the two but the packet.
+ * The data plane. `balancer` is the story of a packet. Behind tail calls stand the same story for what the hot path does not speak
+ * (`rare`: ping, ICMP errors, fragments, IPv4 options, IPv6 extension headers) and the answers (`too_big`, `reset`, `unreachable`).
+ * Each parses again: nothing travels between them but the packet.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #include "account.h"
+#include "answer.h"
+#include "balance.h"
 #include "config.h"
 #include "flow.h"
 #include "forward.h"
+#include "fragment.h"
 #include "icmp.h"
 #include "maps.h"
 #include "parse.h"
+#include "rare_parse.h"
 #include "select.h"
+#include "tails.h"
 
-#define TAIL_RARE 0
-
-/* Belongs to one generation of programs and is never shared with the next: it would change the running program under its feet. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} tails SEC(".maps");
+#define ACCEPTED TX_FORWARDED /* any verdict that is no PASS: the frame is ours to judge */
 
 /*
  * Whether the frame is addressed to this interface. A bridge floods what it does not know; a balancer that forwards a flooded frame
  * teaches the segment that other hosts' MACs live behind its own port.
  */
-#define ACCEPTED TX_FORWARDED /* any verdict that is no PASS: the frame is ours to judge */
-
-static __always_inline enum verdict accept_frame(struct xdp_md *ctx, struct ethhdr *eth)
+static __always_inline enum verdict accept_frame(struct xdp_md *ctx, void *data, struct packet *p)
 {
 	__u32 ifindex = ctx->ingress_ifindex, index = ifindex & (INTERFACE_ROWS - 1);
 	struct interface *row = bpf_map_lookup_elem(&interfaces, &index);
-	__u64 mac = load64((__be32 *)eth) << 16 >> 16, live;
+	__u64 mac = load64(data) << 16 >> 16, live;
 
 	if (unlikely(!row))
 		return PASS_NO_INTERFACE;
 	live = READ_ONCE(row->live);
 	if (unlikely(!(live >> INTERFACE_FLAG_SHIFT & INTERFACE_LIVE) || row->ifindex != ifindex))
 		return PASS_NO_INTERFACE;
+	if (unlikely(live >> INTERFACE_FLAG_SHIFT & INTERFACE_INACTIVE))
+		return PASS_INACTIVE;
+	p->bond = row->bond;
 	return mac == live << 16 >> 16 ? ACCEPTED : PASS_NOT_MINE;
 }
 
-/* TCP or UDP, perhaps to a VIP: to its flow's destination, else to Maglev's. */
-static __always_inline enum verdict balance(struct ethhdr *eth, struct packet *p, const bool v6)
+/* A datagram without a checksum (RFC 768) says nothing of its sum: if the tunnel wants one, `rare` adds up its bytes. */
+static __always_inline bool sum_unknown(const struct packet *p, const struct nexthop *hop, void *data, void *end, const bool v6)
 {
-	struct destination *row = NULL;
-	bool track = true, entered = false;
-	struct flow f;
-	__u64 live = 0, next;
-	__u32 id = 0;
-	int chosen;
+	__be16 *udp = data + p->l2 + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 
-	if (unlikely(!find_flow(p, &f, v6)))
-		return DROP_NO_SERVICE;
-	if (f.word) {
-		id = word_destination(f.word);
-		row = bpf_map_lookup_elem(&destinations, &id);
-		live = row ? READ_ONCE(row->live) : 0;
-		if (likely(live && serves(row, p, v6))) {
-			next = next_word(p, &f, live);
-			if (unlikely(next && next != f.word))
-				update_flow(p, &f, next, v6);
-			if (likely(next))
-				goto out;
-		} else if (live) {
-			track = false; /* a flow of another service has this tag (1 in 2^32): leave it in peace */
-		}
-	}
-	chosen = choose(p, &row, &id, &track, v6);
-	if (chosen != CHOSEN)
-		return chosen;
-	live = READ_ONCE(row->live);
-	entered = track && remember(p, &f, id, v6);
-out:
-	count_destination(id, p->length, entered);
-	return forward(eth, live, v6);
+	if (likely(!wants_sum(hop)) || p->protocol != IPPROTO_UDP)
+		return false;
+	return (void *)(udp + 4) > end || !udp[3];
 }
 
-/* From the IP header on. `length` is what the verdict is charged with. */
-static __always_inline enum verdict receive(struct xdp_md *ctx, struct ethhdr *eth, void *end, __u32 *length, const bool v6)
+/* TCP or UDP, perhaps to a VIP. */
+static __always_inline enum verdict balance(struct xdp_md *ctx, struct packet *p, void *data, void *end, const bool v6)
 {
-	struct packet p = {};
-	enum step step = parse(&p, eth, end, v6);
+	struct nexthop *hop;
+	struct choice c = {};
+	int decided = decide(p, &c, false, v6);
+
+	if (unlikely(decided != CHOSEN))
+		return refuse(ctx, decided);
+	hop = next_hop(c.live);
+	if (unlikely(!hop))
+		return DROP_NO_NEXT_HOP;
+	if (unlikely(!fits(ctx, p, hop)))
+		return answer(ctx, TAIL_TOO_BIG);
+	if (unlikely(sum_unknown(p, hop, data, end, v6)))
+		return answer(ctx, TAIL_RARE);
+	count_destination(c.id, p->length);
+	return forward(ctx, p, hop, c.live, TX_FORWARDED, true, v6);
+}
+
+/* From the IP header on. */
+static __always_inline enum verdict receive(struct xdp_md *ctx, struct packet *p, const struct frame *f, void *data, void *end,
+					    const bool v6)
+{
+	enum step step = parse(p, f, data, end, v6);
 
 	if (unlikely(step == STEP_FOREIGN))
 		return PASS_NOT_IP;
-	*length = p.length;
-	if (!may_be_vip(&p, v6))
+	if (!may_be_vip(p, v6))
 		return PASS_NOT_A_VIP;
 	if (likely(step == STEP_BALANCE))
-		return balance(eth, &p, v6);
+		return balance(ctx, p, data, end, v6);
 	if (step == STEP_MALFORMED)
-		return find_service(&p, vip_l4(v6), v6) ? DROP_MALFORMED : PASS_NOT_A_VIP;
-	bpf_tail_call(ctx, &tails, TAIL_RARE);
-	return DROP_TAIL_CALL;
+		return find_service(p, vip_l4(v6), v6) ? DROP_MALFORMED : PASS_NOT_A_VIP;
+	return answer(ctx, TAIL_RARE);
 }
 
 SEC("xdp")
 int balancer(struct xdp_md *ctx)
 {
-	void *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
 	enum verdict verdict;
-	__u32 length = 0;
+	struct frame f;
 
-	if (unlikely((void *)(eth + 1) > end))
+	if (unlikely(!parse_frame(&f, data, end)))
 		return finish(PASS_NOT_IP, 0);
-	verdict = accept_frame(ctx, eth);
+	verdict = accept_frame(ctx, data, &p);
 	if (unlikely(verdict != ACCEPTED))
 		return finish(verdict, 0);
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		verdict = receive(ctx, eth, end, &length, false);
-	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		verdict = receive(ctx, eth, end, &length, true);
+	if (f.type == bpf_htons(ETH_P_IP))
+		verdict = receive(ctx, &p, &f, data, end, false);
+	else if (f.type == bpf_htons(ETH_P_IPV6))
+		verdict = receive(ctx, &p, &f, data, end, true);
 	else
 		verdict = PASS_NOT_IP;
-	return finish(verdict, length);
+	return finish(verdict, p.length);
 }
 
-/* What a VIP does with an IPv4 packet that is not plain TCP or UDP. */
-static __always_inline enum verdict rare_ipv4(struct ethhdr *eth, const struct packet *p, void *end)
+/* TCP or UDP behind options or extension headers, a fragment, or a datagram whose bytes have to be added up. */
+static __always_inline enum verdict balance_rare(struct xdp_md *ctx, struct packet *p, const struct rest *r, const bool v6)
 {
-	struct iphdr *ip = (void *)(eth + 1);
+	struct nexthop *hop;
+	struct choice c = {};
+	int decided = CHOSEN;
 
-	if ((void *)(ip + 1) > end)
-		return DROP_MALFORMED;
-	if (ip->frag_off & bpf_htons(0x3fff))
+	if (!r->later)
+		decided = decide_rare(p, &c, false, v6);
+	else if (!follow_fragment(p, r, &c, v6))
 		return DROP_FRAGMENT;
-	if (ip->ihl != 5)
-		return ip->ihl < 5 ? DROP_MALFORMED : DROP_IP_OPTIONS;
-	return p->protocol == IPPROTO_ICMP ? echo_ipv4(eth, ip, end) : DROP_UNSUPPORTED_PROTOCOL;
+	if (decided != CHOSEN)
+		return refuse(ctx, decided);
+	hop = next_hop(c.live);
+	if (!hop)
+		return DROP_NO_NEXT_HOP;
+	if (!fits(ctx, p, hop))
+		return answer(ctx, TAIL_TOO_BIG);
+	if (r->fragment && !r->later)
+		remember_fragment(p, r, c.id, v6);
+	count_destination(c.id, p->length);
+	return forward(ctx, p, hop, c.live, TX_FORWARDED, false, v6);
 }
 
-/* Likewise; the numbers are the extension headers of RFC 8200 section 4 and of RFC 4302, 6275, 7401 and 5533. */
-static __always_inline enum verdict rare_ipv6(struct ethhdr *eth, const struct packet *p, void *end)
+/* The packet again, from its first byte, with whatever headers it has. PASS_NOT_IP if it is for a VIP and was understood. */
+static __always_inline enum verdict parse_again(struct xdp_md *ctx, struct packet *p, struct rest *r, const struct frame *f, const bool v6)
 {
-	struct ipv6hdr *ip = (void *)(eth + 1);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
-	if ((void *)(ip + 1) > end)
+	if (accept_frame(ctx, data, p) != ACCEPTED || parse(p, f, data, end, v6) == STEP_FOREIGN)
 		return DROP_MALFORMED;
-	switch (p->protocol) {
-	case IPPROTO_ICMPV6:
-		return echo_ipv6(eth, ip, end);
-	case IPPROTO_FRAGMENT:
-		return DROP_FRAGMENT;
-	case IPPROTO_HOPOPTS:
-	case IPPROTO_ROUTING:
-	case IPPROTO_DSTOPTS:
-	case IPPROTO_AH:
-	case IPPROTO_MH:
-	case 139:
-	case 140:
-		return DROP_EXTENSION_HEADER;
-	default:
-		return DROP_UNSUPPORTED_PROTOCOL;
-	}
-}
-
-static __always_inline enum verdict receive_rare(struct ethhdr *eth, void *end, __u32 *length, const bool v6)
-{
-	struct packet p = {};
-
-	if (parse(&p, eth, end, v6) == STEP_FOREIGN)
-		return PASS_NOT_IP;
-	*length = p.length;
-	if (!find_service(&p, vip_l4(v6), v6))
+	if (!find_service(p, vip_l4(v6), v6))
 		return PASS_NOT_A_VIP;
-	return v6 ? rare_ipv6(eth, &p, end) : rare_ipv4(eth, &p, end);
+	return parse_rest(p, r, data, end, v6);
+}
+
+static __always_inline enum verdict receive_rare(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
+{
+	struct rest r = {};
+	enum verdict verdict = parse_again(ctx, p, &r, f, v6);
+
+	if (verdict != PASS_NOT_IP)
+		return verdict;
+	if (r.later || p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
+		return balance_rare(ctx, p, &r, v6);
+	if (p->protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return r.fragment ? DROP_UNSUPPORTED_ICMP : receive_icmp(ctx, p, r.l4, v6);
+	return DROP_UNSUPPORTED_PROTOCOL;
 }
 
 SEC("xdp")
 int rare(struct xdp_md *ctx)
 {
-	void *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = (void *)(long)ctx->data;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
 	enum verdict verdict;
-	__u32 length = 0;
+	struct frame f;
 
-	if ((void *)(eth + 1) > end)
+	if (!parse_frame(&f, data, end))
 		return finish(PASS_NOT_IP, 0);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		verdict = receive_rare(eth, end, &length, true);
+	if (f.type == bpf_htons(ETH_P_IPV6))
+		verdict = receive_rare(ctx, &p, &f, true);
 	else
-		verdict = receive_rare(eth, end, &length, false);
-	return finish(verdict, length);
+		verdict = receive_rare(ctx, &p, &f, false);
+	return finish(verdict, p.length);
+}
+
+/* The size a sender is told: what the egress takes, less the outer header. */
+static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + f->length;
+	struct choice c = {};
+	struct nexthop *hop;
+	struct rest r = {};
+	__u32 mtu;
+
+	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || r.later || decide_rare(p, &c, true, v6) != CHOSEN)
+		return DROP_TOO_BIG;
+	hop = next_hop(c.live);
+	if (!hop || (void *)(ip + 1) > end)
+		return DROP_TOO_BIG;
+	mtu = hop->mtu - hop->outer_length;
+	if (!v6 && !(ip->frag_off & bpf_htons(0x4000)))
+		return DROP_TOO_BIG;
+	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
+		return DROP_RATE_LIMITED;
+	if (v6)
+		return icmp_error(ctx, p, ICMP6_PACKET_TOO_BIG, 0, bpf_htonl(mtu), QUOTED6_TOO_BIG, true) ? TX_TOO_BIG : DROP_TOO_BIG;
+	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, bpf_htonl(mtu), QUOTED4, false) ? TX_TOO_BIG : DROP_TOO_BIG;
+}
+
+SEC("xdp")
+int too_big(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
+	enum verdict verdict;
+	struct frame f;
+
+	if (!parse_frame(&f, data, end))
+		return finish(DROP_MALFORMED, 0);
+	if (f.type == bpf_htons(ETH_P_IPV6))
+		verdict = tell_size(ctx, &p, &f, true);
+	else
+		verdict = tell_size(ctx, &p, &f, false);
+	return finish(verdict, p.length);
+}
+
+/* `otherwise`: what it counts as if the packet is no TCP segment, or is a RST itself. */
+static __always_inline enum verdict send_reset(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
+{
+	struct rest r = {};
+	enum verdict verdict = parse_again(ctx, p, &r, f, v6);
+
+	if (verdict != PASS_NOT_IP)
+		return verdict;
+	if (r.later || p->protocol != IPPROTO_TCP || p->tcp_flags & TCP_RST || r.l4 > L4_FURTHEST)
+		return DROP_NO_SERVICE;
+	if (!within_limit(LIMIT_RESET, options.reset_limit))
+		return DROP_RATE_LIMITED;
+	return tcp_reset(ctx, p, r.l4, v6) ? TX_RESET : DROP_MALFORMED;
+}
+
+SEC("xdp")
+int reset(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
+	enum verdict verdict;
+	struct frame f;
+
+	if (!parse_frame(&f, data, end))
+		return finish(DROP_MALFORMED, 0);
+	if (f.type == bpf_htons(ETH_P_IPV6))
+		verdict = send_reset(ctx, &p, &f, true);
+	else
+		verdict = send_reset(ctx, &p, &f, false);
+	return finish(verdict, p.length);
+}
+
+/* A port that no service has, of a VIP that says so: RST for TCP, port unreachable for UDP. */
+static __always_inline enum verdict refuse_port(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
+{
+	struct rest r = {};
+
+	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || r.later)
+		return DROP_NO_SERVICE;
+	if (p->protocol == IPPROTO_TCP)
+		return answer(ctx, TAIL_RESET);
+	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
+		return DROP_RATE_LIMITED;
+	if (v6)
+		return icmp_error(ctx, p, ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0, QUOTED6, true) ? TX_UNREACHABLE : DROP_NO_SERVICE;
+	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE, 0, QUOTED4, false) ? TX_UNREACHABLE : DROP_NO_SERVICE;
+}
+
+SEC("xdp")
+int unreachable(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
+	enum verdict verdict;
+	struct frame f;
+
+	if (!parse_frame(&f, data, end))
+		return finish(DROP_MALFORMED, 0);
+	if (f.type == bpf_htons(ETH_P_IPV6))
+		verdict = refuse_port(ctx, &p, &f, true);
+	else
+		verdict = refuse_port(ctx, &p, &f, false);
+	return finish(verdict, p.length);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
