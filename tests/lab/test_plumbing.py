@@ -110,7 +110,7 @@ class Watching:
 
 
 def test_backends_on_the_segment_resolve(pair: Pair) -> None:
-    """A backend on the segment has its own MAC as destination, ours as source, and the address that the kernel would send from."""
+    """A backend on the segment has its own MAC as destination, ours as source, and the address the kernel sends from."""
 
     async def story() -> tuple[Path | NoPath, Path | NoPath]:
         watching = Watching()
