@@ -304,7 +304,7 @@ def _taken(have: Have, at: int) -> bool:
 
 def _other(have: Have, at: int) -> int | None:
     row = have.services.get(at)
-    if row is None:
+    if row is None or row.key in have.strays:
         return None
     first, second = have.places_of(row.key)
     return second if at == first else first
