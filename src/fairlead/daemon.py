@@ -132,8 +132,7 @@ class Daemon:
         except OSError as e:
             raise Refused([f"cannot listen on {self.options.socket}: {e.strerror}"]) from None
         self.speaker.configure(self.config.peers)
-        for problem in self.config.warnings:
-            self.presence.warn(str(problem))
+        self.presence.warn("config", [str(problem) for problem in self.config.warnings])
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
@@ -304,14 +303,12 @@ class Daemon:
 
     async def _change(self, config: Config) -> None:
         before, self.config = self.config, config
-        self.presence.warnings.clear()
-        for problem in config.warnings:
-            self.presence.warn(str(problem))
+        self.presence.warn("config", [str(problem) for problem in config.warnings])
         if config.probe.mark != before.probe.mark:
             self.kernel.probe_mark = config.probe.mark
             await asyncio.to_thread(self.kernel.replace_programs)
         if config.address != before.address:
-            self.presence.warn("a new `address` becomes the router id with the next start")
+            self.presence.warn("address", ["a new `address` becomes the router id with the next start"])
         self.reconciler.set_config(config)
         await self._watch()
         await self.presence.look_after_plumbing(self.config, self._managed())
@@ -345,5 +342,5 @@ class Daemon:
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
-            warnings=tuple(self.presence.warnings),
+            warnings=self.presence.warnings(),
         )
