@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 from fairlead import render
@@ -60,15 +60,15 @@ def decode(kind: type[T], value: Any) -> T:
 
 
 @functools.cache
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+def _fields(kind: Hashable) -> tuple[tuple[str, Any], ...]:
     """Name and type of each field: asking takes a while, and there may be a hundred thousand backends."""
-    return tuple(typing.get_type_hints(kind).items())
+    return tuple(typing.get_type_hints(typing.cast("Any", kind)).items())
 
 
 def _decode(kind: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        made = typing.cast("type[Any]", kind)
+        made: Any = kind
         return made(**{name: _decode(hint, value[name]) for name, hint in _fields(made) if name in value})
     if origin is tuple:
         return tuple(_decode(arguments[0], item) for item in value)
