@@ -1,4 +1,6 @@
-"""Tables as plain bytes that watch every store, and a reader that walks them as the program does, written independently of core.tables."""
+"""Tables as plain bytes that watch every store, and a reader that walks them as the program does, written independently of
+core.tables.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def rows_of(geometry: Geometry) -> dict[str, int]:
 
 
 class FakeTables:
-    """A store of bytes, and a watchman: nothing that readers can reach, or could until the last grace period, is ever rewritten."""
+    """A store of bytes, and a watchman: nothing that readers can reach, or could until the last grace period, is ever rewritten.
+    A store of bytes, and a watchman: nothing that readers can reach, or could until the last grace period, is ever rewritten.
+    """
 
     def __init__(self, geometry: Geometry = SMALL, data: dict[str, bytes] | None = None) -> None:
         self.layout, self.geometry = LAYOUT, geometry
@@ -217,7 +221,9 @@ class Reader:
         assert number, "a slot names no destination"
         row = self.row("destinations", number)
         assert row["live"], f"a slot names destination {number}, which is not in use"
-        assert (row["vip"], row["l4"], row["service"]) == (service["vip"], service["l4"], service["id"]), "a slot crosses services"
+        assert (row["vip"], row["l4"], row["service"]) == (service["vip"], service["l4"], service["id"]), (
+            "a slot crosses services"
+        )
         hop = row["live"] & 0xFFFFFF
         hop_row = self.row("nexthops", hop) if hop else {}
         assert not hop or any(hop_row["mac_destination"]), f"next hop {hop} is empty"
@@ -306,3 +312,18 @@ class World:
 
     def backends(self, name: ServiceKey | None = None) -> set[str]:
         return {str(f.backend) for f in self.read.resolve(name or key()) or ()}
+
+
+async def built(*services, **more) -> World:
+    """A world in which everything is up."""
+    world = World(**more)
+    made = config(*(services or (service(),)))
+    world.configure(made)
+    await world.settle()
+    world.all_up(made)
+    await world.settle()
+    return world
+
+
+def kinds(texts: list[str]) -> list[str]:
+    return [" ".join(t.split()[:2]) for t in texts if not t.startswith(("set flow", "add interface"))]

@@ -5,34 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-import pytest
-
-from fairlead.events import BackendDown, BackendUp, OperationFailed, Repaired, VipDown, VipUp
+from fairlead.events import BackendDown, BackendUp, OperationFailed, VipDown, VipUp
 from fairlead.model import AdminState, Backend, Link, NoPath, OnDown, Protocol, Ttl
-from tests.unit.core.harness import CHECK, LINK, SMALL, World, config, key, path, paths_of, service
+from tests.unit.core.harness import CHECK, LINK, SMALL, World, built, config, key, kinds, path, paths_of, service
 
 A, B, C = "10.1.0.11", "10.1.0.12", "10.1.0.13"
 ACTIVE, DRAIN, DISABLED, DOWN, GONE = 1, 2, 3, 4, 5
 FOLLOW, ACCEPT = 2 << 24, 4 << 24
 
 
-async def built(*services, **more) -> World:
-    """A world in which everything is up."""
-    world = World(**more)
-    made = config(*(services or (service(),)))
-    world.configure(made)
-    await world.settle()
-    world.all_up(made)
-    await world.settle()
-    return world
-
-
-def kinds(texts: list[str]) -> list[str]:
-    return [" ".join(t.split()[:2]) for t in texts if not t.startswith(("set flow", "add interface"))]
-
-
 def live_of(world: World, backend: str) -> int:
-    number = world.reconciler._have.destination_id(world.reconciler._planned[key()].want.row, ip6(backend))
+    number = world.reconciler._have.destination_id(world.reconciler._planner.services[key()].want.row, ip6(backend))
     return world.read.live("destinations", number)
 
 
@@ -41,7 +24,9 @@ def ip6(text: str) -> bytes:
 
 
 async def test_first_pass_order():
-    """Next hops come before destinations, those before slots, those before the service; then the VIP, and last the announcement."""
+    """Next hops come before destinations, those before slots, those before the service; then the VIP, and last the announcement.
+    Next hops come before destinations, those before slots, those before the service; then the VIP, and last the announcement.
+    """
     world = World()
     world.configure(config(service(checks=())))
     found = kinds(await world.settle())
@@ -71,8 +56,12 @@ async def test_new_backends_start_down():
 
 
 async def test_one_health_change_touches_its_service_only():
-    """With a hundred services on fifty VIPs, the operations after one backend's change are about its own service, three in number."""
-    services = [service(key(f"192.0.2.{n}"), (A, B)) for n in range(1, 51)] + [service(key(f"192.0.2.{n}", 443), (B,)) for n in range(1, 51)]
+    """With a hundred services on fifty VIPs, the operations after one backend's change are about its own service, three in
+    number.
+    """
+    services = [service(key(f"192.0.2.{n}"), (A, B)) for n in range(1, 51)] + [
+        service(key(f"192.0.2.{n}", 443), (B,)) for n in range(1, 51)
+    ]
     world = await built(*services, geometry=replace(SMALL, services=512, slots=4096))
     assert not any(isinstance(e, OperationFailed) for e in world.events)
     world.probe(services[7].key, A, False, 2)
@@ -121,7 +110,7 @@ async def test_restart_does_nothing():
     world = await built(service(), service(key("2001:db8::10"), ("2001:db8:1::11", "2001:db8:1::12")))
     world.probe(key(), B, False, 2)
     await world.settle()
-    made = config(*(p.plan.service for p in world.reconciler._planned.values()))
+    made = config(*(p.plan.service for p in world.reconciler._planner.services.values()))
     again = world.restart()
     again.configure(made)
     assert await again.settle() == []
@@ -192,7 +181,9 @@ async def test_ttl_rule():
 
 
 async def test_path_change_is_a_new_row():
-    """A new MAC is a new next-hop row; every destination of that backend is flipped to it, the old row is freed after a grace period."""
+    """A new MAC is a new next-hop row; every destination of that backend is flipped to it, the old row is freed after a grace
+    period.
+    """
     world = await built(service(), service(key(port=443)))
     moved = paths_of(config(service())) | {ip_address(A): path(999)}
     world.reconciler.set_paths(moved)
@@ -305,92 +296,6 @@ async def test_registry_remembers_health():
     assert world.read.row("registry", 1)["healthy"] == 0
 
 
-async def test_failed_operation_is_tried_again():
-    """A failure ends its own chain only, is logged with its words, rests, and is done when its time has come."""
-    world = await built(service(), service(key("192.0.2.11"), (A, B)))
-    world.tables.fail = {"fill 1021 slots for 192.0.2.10"}
-    world.probe(key(), B, False, 2)
-    world.probe(key("192.0.2.11"), B, False, 2)
-    result = await world.reconciler.run_pass()
-    assert [r.text.split(":")[0] for r in result.failed] == ["fill 1021 slots for 192.0.2.10"]
-    assert world.backends(key("192.0.2.11")) == {A}
-    assert world.backends() == {A, B, C}
-    assert live_of(world, B) >> 32 & 15 == ACTIVE
-    assert sum(isinstance(e, OperationFailed) for e in world.events) == 1
-    world.tables.fail = set()
-    assert (await world.reconciler.run_pass()).done == []
-    assert world.reconciler.deadline() == pytest.approx(world.time + 1)
-    world.time += 1
-    await world.settle()
-    assert world.backends() == {A, C}
-
-
-async def test_delay_grows_and_a_new_wish_ends_it():
-    """Each further failure doubles the delay; a change of what is wanted is tried at once."""
-    world = await built()
-    world.tables.fail = {"fill"}
-    world.probe(key(), B, False, 2)
-    delays = []
-    for _ in range(8):
-        await world.reconciler.run_pass()
-        delays.append(world.reconciler.deadline() - world.time)
-        world.time += delays[-1]
-        await world.reconciler.collect()
-    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
-    world.tables.fail = set()
-    world.probe(key(), C, False, 2)
-    await world.settle()
-    assert world.backends() == {A}
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "names"),
-    [
-        ("destinations", 6, "no destination is free"),
-        ("nexthops", 3, "no next hop is free"),
-        ("slots", 80, "no slot region is free"),
-        ("services", 2, "no services row is free"),
-    ],
-)
-async def test_full_tables(field, value, names):
-    """A table that is full ends in a clear failure that names it; what fits is served, what ran runs on, and room heals it."""
-    world = World(replace(SMALL, **{field: value}))
-    first = config(service(checks=(), backends=(A, B)))
-    world.configure(first)
-    await world.settle()
-    assert world.backends() == {A, B}
-    second = config(
-        service(checks=(), backends=(A, B)),
-        service(key(port=443), ("10.1.0.21", "10.1.0.22", "10.1.0.23", "10.1.0.24"), checks=()),
-    )
-    world.configure(second)
-    for _ in range(4):
-        await world.reconciler.run_pass()
-        await world.reconciler.collect()
-    said = [e for e in world.events if isinstance(e, OperationFailed)]
-    assert said
-    assert all(names in e.says for e in said)
-    assert world.backends() == {A, B}
-    world.read.check()
-    world.configure(first)
-    await world.settle()
-    world.read.check()
-
-
-async def test_rebuilds_wait_for_room():
-    """When many services change at once and the free quarter is not enough, the rest follows after the collection, without any failure."""
-    services = [service(key(f"192.0.2.{n}"), (A, B)) for n in range(1, 21)]
-    world = await built(*services, geometry=replace(SMALL, services=256, slots=16 * 20 * 4 // 3 + 2))
-    for s in services:
-        world.probe(s.key, A, False, 2)
-    result = await world.reconciler.run_pass()
-    assert result.postponed
-    assert not result.failed
-    await world.settle()
-    assert all(world.backends(s.key) == {B} for s in services)
-    assert not any(isinstance(e, OperationFailed) for e in world.events)
-
-
 async def test_interfaces():
     """Interfaces stand at ifindex mod 1024; a new MAC is one store, one that takes another's place waits for it to rest."""
     world = await built()
@@ -412,26 +317,6 @@ async def test_removed_vip():
     assert all(not world.read.lives(t) for t in ("services", "destinations"))
     assert not any(world.tables.data["nexthops"])
     assert world.reconciler._have.holdings.regions.used == 0
-
-
-async def test_verify_repairs():
-    """Whatever was changed behind Fairlead's back is found, repaired, counted and said; a second look finds nothing."""
-    world = await built()
-    assert await world.reconciler.verify() == 0
-    for table, at in (("services", None), ("destinations", 1), ("nexthops", 2), ("slots", None), ("vips", 0), ("settings", 0)):
-        place = next(iter(world.read.lives("services"))) if at is None else at
-        at = world.reconciler._have.service(world.reconciler._planned[key()].want.row).base if table == "slots" else place
-        offset = at * world.tables.size[table] + (0 if table in ("slots", "vips", "settings") else world.tables.size[table] // 2 - 8)
-        world.tables.data[table][offset : offset + 6] = b"\x5a" * 6
-        world.tables._watch = lambda _: None
-        repairs = world.reconciler.repairs
-        assert await world.reconciler.verify() > 0, table
-        assert world.reconciler.repairs > repairs or table == "nexthops"
-        await world.settle()
-        assert world.backends() == {A, B, C}, table
-        world.read.check()
-        assert await world.reconciler.verify() == 0
-    assert any(isinstance(e, Repaired) for e in world.events)
 
 
 async def test_targets():

@@ -1,4 +1,6 @@
-"""Random changes of configuration, health and paths, with crashes and failures: the tables always follow, and are never broken on the way."""
+"""Random changes of configuration, health and paths, with crashes and failures: the tables always follow, and are never broken
+on the way.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +151,7 @@ class Machine(RuleBasedStateMachine):
                 for b in s.backends
                 if b.state is AdminState.ACTIVE
                 and b.weight
-                and facts.health(s, b.address).up
+                and facts.latest(s.key, b.address).up
                 and not isinstance(self.paths[b.address], NoPath)
             }
             found = read.resolve(s.key)
