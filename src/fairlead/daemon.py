@@ -35,6 +35,7 @@ from fairlead.reconcile import Reconciler
 
 VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
 RETRY_AFTER = 5.0  # seconds, when a program could not be attached
+RESOLVE_WITHIN = 0.5  # seconds
 _RELOAD = (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT)
 _STOP = (signal.SIGTERM, signal.SIGQUIT)
 
@@ -119,6 +120,8 @@ class Daemon:
         self.reconciler.adopt()
         self.reconciler.set_config(self.config)
         await self._watch()
+        if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
+            await self.network.settle(RESOLVE_WITHIN)
         self._take_facts()
         await self.reconciler.run_pass()
         if self.kernel.adopted:
@@ -130,7 +133,7 @@ class Daemon:
         try:
             await self.server.start()
         except OSError as e:
-            raise Refused([f"cannot listen on {self.options.socket}: {e.strerror}"]) from None
+            raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
         self.speaker.configure(self.config.peers)
         self.presence.warn("config", [str(problem) for problem in self.config.warnings])
 

@@ -45,6 +45,8 @@ class Presence:
             mode, replaced = await asyncio.to_thread(kernel.attach, link, generic=self._generic)
             self.attached[index] = InterfaceStatus(link.name, mode)
             self._log(Attached(link.name, mode, replaced))
+        native = [each.name for each in self.attached.values() if self._generic and each.mode != "generic"]
+        self.warn("mode", [f"{name} stays in native mode until `fairlead detach`, whatever --generic says" for name in native])
 
     async def look_after_plumbing(self, config: Config, links: Sequence[Link]) -> None:
         """Rule, route and neighbour for probes, on the first of our interfaces; warn of what would swallow the answers."""
