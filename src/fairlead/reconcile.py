@@ -199,9 +199,11 @@ class Reconciler:
 
     def _counters(self, number: int) -> tuple[int, int, int]:
         """What an id has counted so far, over all CPUs."""
-        geometry, size, view = self._have.geometry, self._rows.size["counters"], self._tables.view("counters")
-        cells = [self._rows.read_cell(view, (cpu * geometry.destinations + number) * size) for cpu in range(geometry.cpus)]
-        packets, octets, flows = map(sum, zip(*cells, strict=True))
+        stride, size, view = self._have.geometry.destinations, self._rows.size["counters"], self._tables.view("counters")
+        packets = octets = flows = 0
+        for at in range(number * size, self._have.geometry.cpus * stride * size, stride * size):
+            a, b, c = self._rows.read_cell(view, at)
+            packets, octets, flows = packets + a, octets + b, flows + c
         return packets, octets, flows
 
     def _ready(self, vip: Address) -> bool:

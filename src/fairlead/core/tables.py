@@ -222,14 +222,16 @@ class Have:
         elif self.owned.setdefault(new.key, {}).setdefault(new.backend, number) != number:
             self.spare.setdefault(new.key, set()).add(number)
 
-    def _destination_items(self, number: int, row: DestinationRow | None) -> Iterator[Item]:
+    @staticmethod
+    def _destination_items(number: int, row: DestinationRow | None) -> list[Item]:
         if row is None:
-            return
+            return []
+        items = [Item(Kind.SERVICE, row.service)]
         if row.state is not State.GONE:
-            yield Item(Kind.DESTINATION, number)
-        yield Item(Kind.SERVICE, row.service)
+            items.append(Item(Kind.DESTINATION, number))
         if row.hop:
-            yield Item(Kind.NEXT_HOP, row.hop)
+            items.append(Item(Kind.NEXT_HOP, row.hop))
+        return items
 
     def _disown(self, number: int, row: DestinationRow) -> None:
         own, spare = self.owned.get(row.key, {}), self.spare.get(row.key, set())
