@@ -15,6 +15,7 @@ ETH0 = Link(2, "eth0", bytes.fromhex("020000000001"), up=True, mtu=1500)
 LO = Link(1, "lo", b"", up=True, mtu=65536)
 OWN = ip_address("10.1.0.1")
 SERVICE = Service(ServiceKey(ip_address("192.0.2.10"), 80, Protocol.TCP), "web", (Backend(ip_address("10.1.0.11")),))
+FOREIGN = "eth0 already runs an XDP program that is not Fairlead's, id 77: ip link set dev eth0 xdp off  (if nobody needs it)"
 SERVICE6 = replace(SERVICE, key=ServiceKey(ip_address("2001:db8::10"), 80, Protocol.TCP))
 
 
@@ -26,13 +27,7 @@ SERVICE6 = replace(SERVICE, key=ServiceKey(ip_address("2001:db8::10"), 80, Proto
         (["eth1"], [LO, ETH0], ["there is no interface eth1; there are: eth0"]),
         (["eth1"], [LO], ["there is no interface eth1; there are: none"]),
         (["lo"], [LO, ETH0], ["lo has no MAC address: it does not carry Ethernet frames"]),
-        (
-            ["eth0"],
-            [replace(ETH0, foreign_xdp=77)],
-            [
-                "eth0 already runs an XDP program that is not Fairlead's, id 77: ip link set dev eth0 xdp off  (if nobody needs it)"
-            ],
-        ),
+        (["eth0"], [replace(ETH0, foreign_xdp=77)], [FOREIGN]),
     ],
 )
 def test_interfaces_must_be_fit(names: list[str], links: list[Link], says: list[str], tmp_path: Path) -> None:
