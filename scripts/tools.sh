@@ -13,6 +13,11 @@ do_or_say() {
 	if [ -n "${DRY:-}" ]; then say "would run: $*"; else "$@"; fi
 }
 
+# download DIRECTORY PACKAGE
+download() {
+	(cd "$1" && apt-get download -qq -o APT::Sandbox::User=root "$2")
+}
+
 # fetch DIRECTORY PACKAGE PROGRAM: the package's files under .tools/DIRECTORY, unless its program is there already
 fetch() {
 	[ -x "$tools/$1/$3" ] && return 0
@@ -27,7 +32,7 @@ fetch() {
 	fi
 	work=$(mktemp -d)
 	chmod 755 "$work" # apt downloads as its own user where it may
-	(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$2")
+	download "$work" "$2" || { apt-get update -qq && download "$work" "$2"; } # the lists may be old, or not there at all
 	rm -rf "${tools:?}/$1"
 	mkdir -p "$tools/$1"
 	dpkg-deb -x "$work/$2"_*.deb "$tools/$1"

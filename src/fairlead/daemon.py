@@ -35,6 +35,7 @@ from fairlead.reconcile import Reconciler
 
 VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
 RETRY_AFTER = 5.0  # seconds, when a program could not be attached
+RESOLVE_WITHIN = 0.5  # seconds
 _RELOAD = (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT)
 _STOP = (signal.SIGTERM, signal.SIGQUIT)
 
@@ -119,6 +120,8 @@ class Daemon:
         self.reconciler.adopt()
         self.reconciler.set_config(self.config)
         await self._watch()
+        if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
+            await self.network.settle(RESOLVE_WITHIN)
         self._take_facts()
         await self.reconciler.run_pass()
         if self.kernel.adopted:
@@ -130,10 +133,9 @@ class Daemon:
         try:
             await self.server.start()
         except OSError as e:
-            raise Refused([f"cannot listen on {self.options.socket}: {e.strerror}"]) from None
+            raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
         self.speaker.configure(self.config.peers)
-        for problem in self.config.warnings:
-            self.presence.warn(str(problem))
+        self.presence.warn("config", [str(problem) for problem in self.config.warnings])
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
@@ -304,14 +306,12 @@ class Daemon:
 
     async def _change(self, config: Config) -> None:
         before, self.config = self.config, config
-        self.presence.warnings.clear()
-        for problem in config.warnings:
-            self.presence.warn(str(problem))
+        self.presence.warn("config", [str(problem) for problem in config.warnings])
         if config.probe.mark != before.probe.mark:
             self.kernel.probe_mark = config.probe.mark
             await asyncio.to_thread(self.kernel.replace_programs)
         if config.address != before.address:
-            self.presence.warn("a new `address` becomes the router id with the next start")
+            self.presence.warn("address", ["a new `address` becomes the router id with the next start"])
         self.reconciler.set_config(config)
         await self._watch()
         await self.presence.look_after_plumbing(self.config, self._managed())
@@ -345,5 +345,5 @@ class Daemon:
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
-            warnings=tuple(self.presence.warnings),
+            warnings=self.presence.warnings(),
         )

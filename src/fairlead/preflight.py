@@ -51,7 +51,7 @@ def secret(config: Config) -> bytes:
 
 def managed(network: Network, names: Sequence[str]) -> list[Link]:
     """The interfaces of these names, as far as they exist, in the order in which they are named."""
-    found = (network.link(name) for name in names)
+    found = (network.link(name) for name in dict.fromkeys(names))
     return [link for link in found if link is not None]
 
 

@@ -1,47 +1,37 @@
 """The loop's pass: facts -> plan -> wants -> diff -> operations, carried out one by one; only this module writes to the tables.
 
-Level-triggered: a pass looks at what is known and at what is there, never at what happened. A service whose facts are the same object as in
-the last pass, and whose operations all went through, is not looked at again; so one health change costs what its service costs.
-`have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again with growing delay.
+Level-triggered: a pass looks at what is known and at what is there, never at what happened. A service whose facts are the same
+object as in the last pass, and whose operations all went through, is not looked at again; so one health change costs what its
+service costs. `have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again with
+growing delay.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from fairlead.core.announce import Announcer
-from fairlead.core.diff import Chain, MaglevFill, Refusal, ServiceDiff, Tools, remove_service
-from fairlead.core.diff_shared import (
-    add_vip,
-    clear_bits,
-    diff_interfaces,
-    diff_settings,
-    free_op,
-    remove_vip,
-    removed_services,
-    vip_rows,
-)
+from fairlead.core.chains import chains
+from fairlead.core.diff_shared import free_op
 from fairlead.core.facts import Facts, Past
 from fairlead.core.flow_time import timeouts
-from fairlead.core.hashes import mapped
 from fairlead.core.ids import Item, Kind
-from fairlead.core.plan import ServiceFacts, ServicePlan, VipPlan, plan_service, plan_vip
+from fairlead.core.planner import Planner
 from fairlead.core.report import CountersOf, Report, service_status, table_status, tables_hash
-from fairlead.core.rows import MIRRORED, Rows, service_key, vip_key
+from fairlead.core.rests import Rests
+from fairlead.core.rows import Rows, service_key, vip_key
+from fairlead.core.steps import Chain, MaglevFill, Refusal, Tables, Tools
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
-from fairlead.core.wants import WantService, WantVips, want_service, want_vips
+from fairlead.core.wants import WantService
 from fairlead.errors import KernelError
-from fairlead.events import BackendDown, BackendUp, Event, OperationFailed, Operated, Repaired
+from fairlead.events import Event, Operated, OperationFailed, Repaired
 from fairlead.model import (
     Address,
     Config,
-    Geometry,
     Keys,
-    Layout,
     Link,
     NoPath,
     Op,
@@ -54,21 +44,6 @@ from fairlead.model import (
 )
 
 _BREATH = 0.005  # seconds of work between two chances for the rest of the loop
-_CHUNK = 1 << 18  # bytes compared between two chances
-_FIRST_DELAY, _LAST_DELAY = 1.0, 60.0  # seconds until a failed chain is tried again
-
-
-class Tables(Protocol):
-    """The kernel's tables, as adapters/kernel has them. `apply`, `grace` and `sweep` raise KernelError; the last two block."""
-
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def geometry(self) -> Geometry: ...
-    def view(self, table: str) -> memoryview: ...
-    def apply(self, op: Op) -> None: ...
-    def grace(self) -> None: ...
-    def sweep(self, owned: bytes) -> int: ...
 
 
 @dataclass(slots=True)
@@ -80,24 +55,11 @@ class PassResult:
     postponed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    facts: ServiceFacts
-    plan: ServicePlan
-    want: WantService
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """A chain that failed is left alone until `at`, unless what is wanted changes. `at` None: until something was collected."""
-
-    want: object
-    delay: float
-    at: float | None
-
-
 class Reconciler:
-    """See the module. All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change."""
+    """See the module.
+
+    All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change.
+    """
 
     def __init__(
         self,
@@ -118,10 +80,9 @@ class Reconciler:
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
         self._facts = Facts(self._past)
         self._links: tuple[Link, ...] | None = None
-        self._vips: tuple[Config, WantVips] | None = None
-        self._planned: dict[ServiceKey, _Planned] = {}
+        self._planner = Planner(self._rows, log)
         self._done: dict[ServiceKey, WantService] = {}
-        self._rests: dict[Hashable, _Rest] = {}
+        self._rests = Rests(clock)
         self._announcer = Announcer(log, announce)
         self._targets = Targets()
         self._pass_lock, self._collect_lock = asyncio.Lock(), asyncio.Lock()
@@ -161,12 +122,9 @@ class Reconciler:
         self.changed = True
         self.wake()
 
-    def _past(self, key: ServiceKey, backend: Address) -> Past | None:
-        number = self._have.destination_id(service_key(key), mapped(backend))
-        if not number:
-            return None
-        registry = self._have.registry(number)
-        return Past(registry.healthy, registry.since / 1e9)
+    def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
+        registry = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
+        return {backend: Past(row.healthy, row.since / 1e9) for backend, row in registry.items()}
 
     # --------------------------------------------------------------------------------------------------------------- facts out
 
@@ -179,14 +137,14 @@ class Reconciler:
         config = self._facts.config
         if config is None:
             return {}
-        return self._targets.now(config, {k: p.facts for k, p in self._planned.items()}, self._have)
+        return self._targets.now(config, {k: p.facts for k, p in self._planner.services.items()}, self._have)
 
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
-        plans = [p.plan for p in self._planned.values()]
+        plans = [p.plan for p in self._planner.services.values()]
         services = tuple(service_status(self._have, plan, self._facts.latest, counters, flows) for plan in plans)
         tables = table_status(self._have, flows)
-        return Report(self._announcer.status(), services, tables, tables_hash(self._have, self._planned), self.repairs)
+        return Report(self._announcer.status(), services, tables, tables_hash(self._have, self._planner.services), self.repairs)
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
@@ -197,7 +155,7 @@ class Reconciler:
 
     def deadline(self) -> float | None:
         """The Unix time when a failed operation is due again; a timer of the loop sees to it."""
-        return min((rest.at for rest in self._rests.values() if rest.at is not None), default=None)
+        return self._rests.deadline()
 
     # ----------------------------------------------------------------------------------------------------------------- the pass
 
@@ -213,70 +171,27 @@ class Reconciler:
             return result
         self._breathed = asyncio.get_running_loop().time()
         await self._replan()
-        self._announcer.replan(self._plan_vips())
+        self._announcer.replan(self._planner.vip_plans())
         self._announced(self._announcer.withdraw(), result)
-        for chain in self._chains(self._want_vips(config)):
+        wants = [planned.want for planned in self._planner.services.values()]
+        ticks, vips = timeouts(self._tables.layout, self._have.geometry), self._planner.vips(config)
+        for chain in chains(self._have, ticks, self._links, vips, wants, self._pending, self._tools()):
             await self._carry_out(chain, result)
         self._announced(self._announcer.announce(self._ready), result)
         self._set_timer()
         return result
 
     async def _replan(self) -> None:
-        """New plans for the services whose facts are new; forget the services that are not configured any more."""
-        planned = {}
-        for key, facts in list(self._facts.services.items()):
-            old = self._planned.get(key)
-            if old is not None and old.facts is facts:
-                planned[key] = old
-                continue
-            plan = plan_service(facts)
-            planned[key] = _Planned(facts, plan, want_service(plan, self._rows))
+        for key in self._planner.renew(dict(self._facts.services)):
             self._targets.touch(key)
-            self._say_changes(None if old is None else old.plan, plan)
+            if key not in self._planner.services:
+                self._done.pop(key, None)
+                self._rests.done(key)
             await self._breathe()
-        for key in self._planned.keys() - planned.keys():
-            self._targets.touch(key)
-            self._done.pop(key, None)
-            self._rests.pop(key, None)
-        self._planned = planned
 
-    def _say_changes(self, before: ServicePlan | None, after: ServicePlan) -> None:
-        """Which backends went up or down. What was never seen before has not changed."""
-        old = {b.backend.address: b for b in before.backends} if before is not None else {}
-        for backend in after.backends:
-            was = old.get(backend.backend.address)
-            if was is None or was.up == backend.up:
-                continue
-            kind = BackendUp if backend.up else BackendDown
-            self._log(kind(after.service.key, backend.backend.address, backend.says))
-
-    def _plan_vips(self) -> dict[Address, VipPlan]:
-        services: dict[Address, list[ServicePlan]] = {}
-        for planned in self._planned.values():
-            services.setdefault(planned.plan.service.key.vip, []).append(planned.plan)
-        return {vip: plan_vip(vip, plans) for vip, plans in services.items()}
-
-    def _want_vips(self, config: Config) -> WantVips:
-        if self._vips is None or self._vips[0] is not config:
-            self._vips = (config, want_vips(config.vips(), self._rows.size["vips"]))
-        return self._vips[1]
-
-    def _chains(self, vips: WantVips) -> Iterator[Chain]:
-        """All chains of a pass in order; each is made when those before it have been carried out."""
-        have = self._have
-        yield diff_settings(have, timeouts(self._tables.layout, have.geometry))
-        if self._links is not None:
-            yield diff_interfaces(have, self._links)
-        for row in sorted(vip_rows(have).keys() - set(vips.rows.values())):
-            yield remove_vip(have, vips, row)
-        for key, planned in self._planned.items():
-            if self._done.get(key) is not planned.want and not self._resting(key, planned.want):
-                yield ServiceDiff(have, planned.want, self._tools()).make()
-        for gone in removed_services(have, [p.want.row for p in self._planned.values()]):
-            yield remove_service(have, gone)
-        for vip in vips.rows:
-            yield add_vip(have, vips, vip)
-        yield clear_bits(have, vips)
+    def _pending(self, want: WantService) -> bool:
+        """It is not as wanted yet, and may be tried."""
+        return self._done.get(want.key) is not want and not self._rests.resting(want.key, want)
 
     def _tools(self) -> Tools:
         names = {link.ifindex: link.name for link in self._links or ()}
@@ -284,19 +199,16 @@ class Reconciler:
 
     def _counters(self, number: int) -> tuple[int, int, int]:
         """What an id has counted so far, over all CPUs."""
-        geometry, size, view = self._have.geometry, self._rows.size["counters"], self._tables.view("counters")
+        stride, size, view = self._have.geometry.destinations, self._rows.size["counters"], self._tables.view("counters")
         packets = octets = flows = 0
-        for cpu in range(geometry.cpus):
-            at = (cpu * geometry.destinations + number) * size
-            cell = bytes(view[at : at + size])
-            if any(cell):
-                a, b, c = self._rows.read_cell(cell)
-                packets, octets, flows = packets + a, octets + b, flows + c
+        for at in range(number * size, self._have.geometry.cpus * stride * size, stride * size):
+            a, b, c = self._rows.read_cell(view, at)
+            packets, octets, flows = packets + a, octets + b, flows + c
         return packets, octets, flows
 
     def _ready(self, vip: Address) -> bool:
         """The tables hold the VIP and all its services."""
-        keys = [p.want.row for p in self._planned.values() if p.want.key.vip == vip]
+        keys = [p.want.row for key, p in self._planner.services.items() if key.vip == vip]
         return all(key in self._have.places for key in (vip_key(vip), *keys))
 
     def _announced(self, ops: list[Op], result: PassResult) -> None:
@@ -309,7 +221,7 @@ class Reconciler:
     async def _carry_out(self, chain: Chain, result: PassResult) -> None:
         """The operations of a chain until the first that fails; then what it had reserved and did not use goes back."""
         failed = list(chain.refusals)
-        if chain.ops and self._resting(chain.name, self._wanted(chain.name)):
+        if self._rests.resting(chain.name, self._planner.want(chain.name)):
             return
         for op in chain.ops:
             says = self._apply(op)
@@ -339,30 +251,22 @@ class Reconciler:
             self._log(Operated(op.text, op.about))
         return ""
 
-    def _wanted(self, name: Hashable) -> object:
-        planned = self._planned.get(name) if isinstance(name, ServiceKey) else None
-        return planned.want if planned is not None else None
-
     def _settle(self, chain: Chain, failed: bool) -> None:
         """Remember whether a chain is done, or when to try it again."""
         for item in chain.reserved:
             if not self._have.holdings.uses(item):
                 self._have.holdings.quarantine(item)
-        want, before = self._wanted(chain.name), self._rests.pop(chain.name, None)
-        if isinstance(want, WantService):
+        want = self._planner.want(chain.name)
+        if want is not None:
             self._targets.touch(want.key)
         if failed:
-            again = before is not None and before.want is want and before.at is not None
-            delay = min(before.delay * 2, _LAST_DELAY) if again and before else _FIRST_DELAY
-            self._rests[chain.name] = _Rest(want, delay, self._clock() + delay)
+            self._rests.failed(chain.name, want)
         elif chain.postponed:
-            self._rests[chain.name] = _Rest(want, 0.0, None)
-        elif isinstance(want, WantService):
-            self._done[want.key] = want
-
-    def _resting(self, name: Hashable, want: object) -> bool:
-        rest = self._rests.get(name)
-        return rest is not None and rest.want is want and (rest.at is None or self._clock() < rest.at)
+            self._rests.postponed(chain.name, want)
+        else:
+            self._rests.done(chain.name)
+            if want is not None:
+                self._done[want.key] = want
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -401,10 +305,7 @@ class Reconciler:
             self._log(OperationFailed("collect what is not used any more", str(error)))
             return False
         freed = [self._free(item) for item in holdings.due(batch)]
-        waiting = [name for name, rest in self._rests.items() if rest.at is None]
-        for name in waiting:
-            del self._rests[name]
-        if waiting:
+        if self._rests.collected():
             self._touch()
         return all(freed)
 
@@ -421,7 +322,10 @@ class Reconciler:
         """Read everything back; what is not as confirmed is repaired. Returns the number of rows and regions that were off."""
         async with self._pass_lock:
             self._breathed = asyncio.get_running_loop().time()
-            off = await self._compare()
+            off = 0
+            for found in self._have.compare(self._tables.view):
+                off += found
+                await self._breathe()
             if off:
                 self._done.clear()
                 self._repairing = True
@@ -430,18 +334,3 @@ class Reconciler:
                 finally:
                     self._repairing = False
             return off
-
-    async def _compare(self) -> int:
-        have, off = self._have, 0
-        for table in MIRRORED:
-            view = self._tables.view(table)
-            for at in range(0, len(have.images[table]), _CHUNK):
-                rows = have.differences(table, at, min(at + _CHUNK, len(have.images[table])), view)
-                for row in rows:
-                    have.take_row(table, row, view)
-                off += len(rows)
-                await self._breathe()
-        for spoilt in have.spoilt_regions():
-            off += spoilt is not None
-            await self._breathe()
-        return off

@@ -92,7 +92,7 @@ def killed_before(step: int, action: Callable[[], object]) -> bool:
             _arm(step)
             action()
             os._exit(0)
-        except BaseException:  # the child must not return into pytest
+        except BaseException:  # noqa: BLE001  the child must not return into pytest
             traceback.print_exc()
             os._exit(1)
     _, status = os.waitpid(child, 0)

@@ -7,7 +7,6 @@ MAC in the interface table.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -93,7 +92,7 @@ class Plane:
 
     def let_others_in(self) -> None:
         """Give up the lock on the BPF file system: this plane only sends packets from now on, while others write."""
-        fcntl.flock(self.kernel._lock, fcntl.LOCK_UN)
+        self.kernel.unlock()
 
     def forget_flows(self) -> None:
         """Empty the flow table."""

@@ -110,7 +110,7 @@ class Watching:
 
 
 def test_backends_on_the_segment_resolve(pair: Pair) -> None:
-    """A backend on the segment has its own MAC as destination, ours as source, and the address that the kernel would send from."""
+    """A backend on the segment has its own MAC as destination, ours as source, and the address the kernel sends from."""
 
     async def story() -> tuple[Path | NoPath, Path | NoPath]:
         watching = Watching()
@@ -129,6 +129,26 @@ def test_backends_on_the_segment_resolve(pair: Pair) -> None:
     kept = pair.ip("neigh", "show", str(BACKEND))
     assert "managed" in kept
     assert "proto 70" in kept
+
+
+def test_settling_waits_for_neighbours(pair: Pair) -> None:
+    """After a start the first answer need not be "nobody": settling waits for those that answer, not for ever for the others."""
+
+    async def story() -> tuple[Path | NoPath, float]:
+        watching = Watching()
+        await watching.network.open()
+        await watching.network.watch([BACKEND], [])
+        await watching.network.settle(5.0)
+        found = watching.network.paths()[BACKEND]
+        await watching.network.watch([BACKEND, ip_address("10.9.0.77")], [])
+        began = time.monotonic()
+        await watching.network.settle(0.2)
+        await watching.network.close()
+        return found, time.monotonic() - began
+
+    found, took = pair.inside(story)
+    assert isinstance(found, Path)
+    assert 0.2 <= took < 1
 
 
 def test_reasons_are_plain(pair: Pair) -> None:

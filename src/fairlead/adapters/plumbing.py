@@ -184,7 +184,7 @@ async def _ours(ask: Any) -> list[Piece]:
 
 
 def _is_our_rule(message: Any) -> bool:
-    return message.get("protocol") == PROTOCOL and message["action"] == _TO_TABLE
+    return bool(message.get("protocol") == PROTOCOL and message["action"] == _TO_TABLE)
 
 
 def _rule(version: int, m: Any) -> Rule:

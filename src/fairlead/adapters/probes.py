@@ -10,6 +10,7 @@ Each key has a timer; a run starts `interval` after the start of the last, give 
 from __future__ import annotations
 
 import asyncio
+import collections
 import errno
 import os
 import random
@@ -214,24 +215,21 @@ async def probe(target: ProbeTarget, clock: Callable[[], float] = time.time) -> 
     return ProbeResult(passed, says, time.monotonic() - began, clock())
 
 
-def _no_bug(task: asyncio.Task[None]) -> None:
-    """A probe that raises is a bug, and must not end in a target that is silently no longer probed: tell the event loop."""
-    if not task.cancelled():
-        task.result()
-
-
 class _Run:
     """One target: its timer, and its probe while one is under way."""
 
-    __slots__ = ("target", "task", "timer")
+    __slots__ = ("key", "stopped", "target", "task", "timer")
 
-    def __init__(self, target: ProbeTarget) -> None:
+    def __init__(self, key: ProbeKey, target: ProbeTarget) -> None:
+        self.key = key
         self.target = target
+        self.stopped = False
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """No more runs; the one under way is broken off."""
+        self.stopped = True
         if self.timer is not None:
             self.timer.cancel()
         if self.task is not None:
@@ -239,47 +237,71 @@ class _Run:
 
 
 class Prober:
-    """Keeps probing what `set` names. `on_result` is called in the event loop, once for each run that was not broken off."""
+    """Keeps probing what `set` names. `on_result` is called in the event loop, once for each run that was not broken off.
+
+    At most `at_once` probes are under way; what is due beyond that waits its turn, first come first served.
+    """
 
     def __init__(self, on_result: Callable[[ProbeKey, ProbeResult], None], *, at_once: int = AT_ONCE) -> None:
         self._on_result = on_result
+        self._targets: Mapping[ProbeKey, ProbeTarget] = {}
         self._runs: dict[ProbeKey, _Run] = {}
+        self._waiting: collections.deque[_Run] = collections.deque()
         self._chance = random.Random()  # noqa: S311 - spreads probes, keeps no secret
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._free = asyncio.Semaphore(max(16, min(at_once, files // 2)))
+        self._free = max(16, min(at_once, files // 2))
 
     def set(self, targets: Mapping[ProbeKey, ProbeTarget]) -> None:
         """Probe exactly these from now on. One that has changed is asked anew at once; the others keep their rhythm."""
-        for key in [key for key, run in self._runs.items() if targets.get(key) != run.target]:
-            self._runs.pop(key).stop()
-        new = [key for key in targets if key not in self._runs]
-        spread = len(new) / FIRST_RATE
-        for key in new:
-            self._runs[key] = _Run(targets[key])
-            self._later(key, self._chance.uniform(0, spread))
+        if targets is self._targets:
+            return
+        before, self._runs, self._targets = self._runs, {}, targets
+        new = []
+        for key, target in targets.items():
+            run = before.get(key)
+            if run is not None and (run.target is target or run.target == target):
+                del before[key]
+            else:
+                run = _Run(key, target)
+                new.append(run)
+            self._runs[key] = run
+        for run in before.values():
+            run.stop()
+        for run in new:
+            self._later(run, self._chance.uniform(0, len(new) / FIRST_RATE))
 
     async def close(self) -> None:
         """Stop all; returns when no probe is under way."""
-        runs = list(self._runs.values())
-        self._runs.clear()
-        for run in runs:
-            run.stop()
-        await asyncio.gather(*(run.task for run in runs if run.task is not None), return_exceptions=True)
+        under_way = [run.task for run in self._runs.values() if run.task is not None]
+        self.set({})
+        await asyncio.gather(*under_way, return_exceptions=True)
 
-    def _later(self, key: ProbeKey, seconds: float) -> None:
-        self._runs[key].timer = asyncio.get_running_loop().call_later(seconds, self._start, key)
+    def _later(self, run: _Run, seconds: float) -> None:
+        run.timer = asyncio.get_running_loop().call_later(seconds, self._due, run)
 
-    def _start(self, key: ProbeKey) -> None:
-        task = asyncio.create_task(self._run(key, self._runs[key]))
-        task.add_done_callback(_no_bug)
-        self._runs[key].task = task
+    def _due(self, run: _Run) -> None:
+        self._waiting.append(run)
+        self._start()
 
-    async def _run(self, key: ProbeKey, run: _Run) -> None:
-        async with self._free:
-            result = await probe(run.target)
-        if self._runs.get(key) is not run:
-            return
+    def _start(self) -> None:
+        """Let those that wait begin, as far as there is room."""
+        while self._free and self._waiting:
+            run = self._waiting.popleft()
+            if not run.stopped:
+                self._free -= 1
+                run.task = asyncio.create_task(self._run(run))
+                run.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Make room. A probe that raises is a bug; the loop is told, for its target would silently be probed no longer."""
+        self._free += 1
+        self._start()
+        if not task.cancelled():
+            task.result()
+
+    async def _run(self, run: _Run) -> None:
+        result = await probe(run.target)
         run.task = None
         interval = run.target.check.interval * self._chance.uniform(1 - JITTER, 1 + JITTER)
-        self._later(key, max(interval - result.took, interval / 10))
-        self._on_result(key, result)
+        self._later(run, max(interval - result.took, interval / 10))
+        self._on_result(run.key, result)

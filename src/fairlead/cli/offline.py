@@ -40,16 +40,19 @@ def detach(socket: str, bpffs: str) -> int:
     from fairlead.adapters import plumbing, system
     from fairlead.adapters.kernel import detach_all
 
-    running = system.Instance().claim(socket)
-    if running:
-        return complain("\n".join([*running, "it would attach again: stop it first (SIGTERM), then detach"]))
-    problem = system.privileges()
-    if problem:
-        return complain(problem)
+    claim = system.Instance()  # held to the end, so that no daemon starts meanwhile
     try:
+        running = claim.claim(socket)
+        if running:
+            return complain("\n".join([*running, "it would attach again: stop it first (SIGTERM), then detach"]))
+        problem = system.privileges()
+        if problem:
+            return complain(problem)
         done = [*detach_all(bpffs), *asyncio.run(plumbing.remove())]
     except FairleadError as e:
         return complain(str(e))
+    finally:
+        claim.release()
     for text in done or ["nothing of fairlead's is here"]:
         print(text)
     return 0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import http.client
 import json
 import socket
 import sys
 import time
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 from fairlead import render
@@ -59,17 +59,21 @@ def decode(kind: type[T], value: Any) -> T:
     return typing.cast("T", _decode(kind, value))
 
 
+@functools.cache
+def _fields(kind: Hashable) -> tuple[tuple[str, Any], ...]:
+    """Name and type of each field: asking takes a while, and there may be a hundred thousand backends."""
+    return tuple(typing.get_type_hints(typing.cast("Any", kind)).items())
+
+
 def _decode(kind: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return typing.cast("Any", kind)(**{name: _decode(hint, value[name]) for name, hint in hints.items() if name in value})
+        made: Any = kind
+        return made(**{name: _decode(hint, value[name]) for name, hint in _fields(made) if name in value})
     if origin is tuple:
         return tuple(_decode(arguments[0], item) for item in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _decode(arguments[1], item) for key, item in value.items()}
-    if origin in (types.UnionType, typing.Union):
-        return value
     return value
 
 

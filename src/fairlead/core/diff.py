@@ -2,76 +2,25 @@
 
     add next hop -> add destination -> (better) -> fill slots -> point service -> (worse) -> remove destination
 
-Whatever gets better for clients comes before the slots name it, whatever gets worse after the slots have let go of it. A chain is carried out
-until its first failure, so each operation may rely on those before it. Numbers are taken from `have.holdings` while a chain is
-made and noted in `reserved`; what the chain did not come to use goes back through quarantine.
+Whatever gets better for clients comes before the slots name it, whatever gets worse after the slots have let go of it. A chain is
+carried out until its first failure, so each operation may rely on those before it. Numbers are taken from `have.holdings` while a
+chain is made and noted in `reserved`; what the chain did not come to use goes back through quarantine.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
 
 from fairlead.core.hashes import unmapped
 from fairlead.core.ids import FullError, Item, Kind, Move, place
 from fairlead.core.maglev import permutation
 from fairlead.core.plan import State
 from fairlead.core.rows import RegistryRow, RowKey, named, parsed
+from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Fill, Have
 from fairlead.core.wants import WantDestination, WantService
-from fairlead.model import Op, Path, Publish, ServiceKey, Store, Ttl
-
-
-class MaglevFill(Protocol):
-    """The three functions of `core.maglev` that `fairlead._native.maglev` has too."""
-
-    def fill(self, size: int, offsets: Sequence[int], skips: Sequence[int], weights: Sequence[int]) -> bytes: ...
-    def translate(self, indices: bytes, ids: Sequence[int]) -> bytes: ...
-    def differing(self, a: bytes | memoryview, b: bytes | memoryview) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a diff needs from outside: `counters` gives (packets, bytes, flows) of an id so far, `links` names interfaces, `now` is in ns."""
-
-    maglev: MaglevFill
-    counters: Callable[[int], tuple[int, int, int]]
-    links: Mapping[int, str]
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An operation that cannot even be tried, and why."""
-
-    text: str
-    says: str
-
-
-@dataclass(slots=True)
-class Chain:
-    """Operations that depend on each other. `postponed`: room comes free with the next collection, then more can be done."""
-
-    name: Hashable
-    about: ServiceKey | None = None
-    ops: list[Op] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    reserved: list[Item] = field(default_factory=list)
-    postponed: bool = False
-
-    def add(self, text: str, *stores: Store | Publish) -> None:
-        """One more operation."""
-        self.ops.append(Op(text, stores, self.about))
-
-    def lacks(self, text: str, full: FullError, rows: int) -> None:
-        """There is no room for an operation: for now, or at all."""
-        if full.waiting:
-            self.postponed = True
-        else:
-            self.refusals.append(Refusal(text, f"the table is full: no {full.what} is free ({rows:,} in all)"))
+from fairlead.model import Path, Publish, Store, Ttl
 
 
 class ServiceDiff:
@@ -80,6 +29,7 @@ class ServiceDiff:
     def __init__(self, have: Have, want: WantService, tools: Tools) -> None:
         self.have, self.want, self.tools, self.rows = have, want, tools, have.rows
         self.chain = Chain(want.key, want.key)
+        self.name = str(want.key)
         self.ids: dict[bytes, int] = {}
         self.nodes: list[tuple[WantDestination, int]] = []
         self.worse: list[tuple[str, tuple[Store | Publish, ...]]] = []
@@ -93,7 +43,7 @@ class ServiceDiff:
         try:
             number = self._service_id()
         except FullError as full:
-            self.chain.lacks(f"add {self.want.key}", full, self.have.geometry.services)
+            self.chain.lacks(f"add {self.name}", full, self.have.geometry.services)
             return self.chain
         for destination in self.want.destinations:
             self._destination(destination, number)
@@ -154,7 +104,7 @@ class ServiceDiff:
         return index
 
     def _new_destination(self, want: WantDestination, service: int, hop: int) -> int:
-        about = f"{want.backend} for {self.want.key}"
+        about = f"{want.backend} for {self.name}"
         try:
             number = self._reserve(self.have.holdings.take(Kind.DESTINATION))
         except FullError as full:
@@ -175,7 +125,7 @@ class ServiceDiff:
         past = self.have.registry(number)
         registry = RegistryRow(past.since if row.state is want.state else self.tools.now, past.base, want.healthy)
         stores: tuple[Store | Publish, ...] = () if registry == past else (self._registry(number, registry),)
-        about = f"{number}: {want.backend} for {self.want.key}"
+        about = f"{number}: {want.backend} for {self.name}"
         if target != live:
             text = f"set destination {about} {self._says(want, row.state, row.hop, hop)}"
             stores = (*stores, self._publish(number, target))
@@ -228,7 +178,9 @@ class ServiceDiff:
         return fill is not None and fill.size == self.want.size and fill.nodes == self._nodes()
 
     def _fill(self, old: int, rebuild: bool) -> int | None:
-        """The base of a region with the right slots: the present one if it has them already, else a new one; None if there is no room."""
+        """The base of a region with the right slots: the present one if it has them already, else a new one; None if there is no
+        room.
+        """
         size, weights = self.want.size, [d.weight for d, _ in self.nodes]
         walks = [permutation(d.backend, size) for d, _ in self.nodes]
         indices = self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
@@ -244,7 +196,7 @@ class ServiceDiff:
         return self._new_region(slots, fill, change, rebuild)
 
     def _new_region(self, slots: bytes, fill: Fill, change: int, rebuild: bool) -> int | None:
-        about = f"fill {fill.size} slots for {self.want.key}"
+        about = f"fill {fill.size} slots for {self.name}"
         length = self.rows.elements(fill.size)
         try:
             base = self._reserve(self.have.holdings.take_region(length, rebuild))
@@ -258,7 +210,7 @@ class ServiceDiff:
 
     def _digest(self, indices: bytes) -> bytes:
         """What `tables_hash` takes from one service: names, never local numbers."""
-        text = blake2b(f"{self.want.key} {self.want.size}\n".encode(), digest_size=16)
+        text = blake2b(f"{self.name} {self.want.size}\n".encode(), digest_size=16)
         for destination, _ in self.nodes:
             text.update(destination.packed + destination.weight.to_bytes(8, "little"))
         text.update(indices)
@@ -266,7 +218,7 @@ class ServiceDiff:
 
     def _point(self, number: int, live: int, base: int, size: int) -> bool:
         first = base * self.rows.slots_per_element
-        text = f"point {self.want.key} at slots {first}..{first + size}" if size else f"point {self.want.key} at no slots"
+        text = f"point {self.name} at slots {first}..{first + size}" if size else f"point {self.name} at no slots"
         at = self.have.places.get(self.want.row)
         if at is not None:
             self.chain.add(text, publish(self.have, "services", at, live))
@@ -304,14 +256,17 @@ def _taken(have: Have, at: int) -> bool:
 
 def _other(have: Have, at: int) -> int | None:
     row = have.services.get(at)
-    if row is None:
+    if row is None or row.key in have.strays:
         return None
     first, second = have.places_of(row.key)
     return second if at == first else first
 
 
 def move_row(have: Have, chain: Chain, move: Move) -> None:
-    """Copy a row to its other place. The old one goes after a grace period: a reader that looked here first and there next found both."""
+    """Copy a row to its other place.
+
+    The old one goes after a grace period: a reader that looked here first and there next found both.
+    """
     row = have.services[move.source]
     payload = have.rows.service(row.key, row.id)
     stores = (Store("services", move.target * len(payload), payload), publish(have, "services", move.target, row.live))

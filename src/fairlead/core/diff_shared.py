@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fairlead.core.diff import Chain, add_row, publish, unpoint
+from fairlead.core.diff import add_row, publish, unpoint
 from fairlead.core.flow_time import TIMEOUTS
 from fairlead.core.hashes import unmapped, vip_bit
 from fairlead.core.ids import Item, Kind
 from fairlead.core.rows import RowKey, is_vip, named, parsed
+from fairlead.core.steps import Chain
 from fairlead.core.tables import Have
 from fairlead.core.wants import WantVips
 from fairlead.model import Address, Link, Op, Publish, Store
@@ -113,9 +114,15 @@ def free_op(have: Have, item: Item) -> Op | None:
         row = have.destinations[item.number]
         text = f"free destination {item.number}: {unmapped(row.backend)} for {named(row.key)}"
         return Op(text, (publish(have, "destinations", item.number, 0),), parsed(row.key))
-    if item.kind is Kind.COPY and item.number in have.services and item.number in have.strays.get(have.services[item.number].key, ()):
+    if (
+        item.kind is Kind.COPY
+        and item.number in have.services
+        and item.number in have.strays.get(have.services[item.number].key, ())
+    ):
         key = have.services[item.number].key
-        return Op(f"remove the copy of {named(key)} in row {item.number}", (publish(have, "services", item.number, 0),), parsed(key))
+        return Op(
+            f"remove the copy of {named(key)} in row {item.number}", (publish(have, "services", item.number, 0),), parsed(key)
+        )
     if item.kind is Kind.NEXT_HOP and item.number in have.hop_rows:
         width = have.rows.size["nexthops"]
         return Op(f"free next hop {item.number}", (Store("nexthops", item.number * width, bytes(width)),))

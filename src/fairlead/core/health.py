@@ -1,7 +1,8 @@
 """From probe results to up and down: one pure step per result.
 
-A backend that is up goes down when `fall` of its last `window` results failed; one that is down comes up when its last `rise` results all
-passed. Only results since the last change count, so that the failures that took a backend down cannot take it down again at once.
+A backend that is up goes down when `fall` of its last `window` results failed; one that is down comes up when its last `rise`
+results all passed. Only results since the last change count, so that the failures that took a backend down cannot take it down
+again at once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ NOT_CHECKED = "not checked yet"
 class Standing:
     """One check of one backend in one service. `since` is the Unix time of the last change of `up`.
 
-    `reported` means that a result since the daemon's start bears the verdict out: an inherited "up" needs one pass, or enough failures
-    to overturn it. `history` holds the results since the last change, oldest first, as many as the rules look at.
+    `reported` means that a result since the daemon's start bears the verdict out: an inherited "up" needs one pass, or enough
+    failures to overturn it. `history` holds the results since the last change, oldest first, as many as the rules look at.
     """
 
     up: bool

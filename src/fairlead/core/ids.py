@@ -1,8 +1,8 @@
 """Who may use which number: destination ids, next-hop rows, regions of the slots table, places in the services table.
 
-Free lists are derived from the rows in use, never stored. Whatever readers could reach until a moment ago goes through quarantine: it is
-neither in use nor free until a grace period (and for destination ids a sweep of the flow table between two) has passed. It is better to
-lose a number for a while than to give it away too early.
+Free lists are derived from the rows in use, never stored. Whatever readers could reach until a moment ago goes through
+quarantine: it is neither in use nor free until a grace period (and for destination ids a sweep of the flow table between two) has
+passed. It is better to lose a number for a while than to give it away too early.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Kind(Enum):
     """What can be held: each has numbers of its own."""
+
+    __hash__ = object.__hash__  # members are single objects; the hash of Enum is Python code, and this one is asked for often
 
     DESTINATION = "destination"
     NEXT_HOP = "next hop"
@@ -27,8 +30,7 @@ class Kind(Enum):
     INTERFACE = "interfaces row"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One thing that is held: `length` is 1 but for regions, where both count elements of the slots table."""
 
     kind: Kind
@@ -84,7 +86,10 @@ class Numbers:
 
 
 class Regions:
-    """Spans of the slots table, in elements; the lowest that fits. A quarter is kept for rebuilds, which need old and new at once."""
+    """Spans of the slots table, in elements; the lowest that fits.
+
+    A quarter is kept for rebuilds, which need old and new at once.
+    """
 
     def __init__(self, first: int, limit: int) -> None:
         self._starts = [first]
@@ -254,23 +259,22 @@ def place(
 ) -> int | Move:
     """Where a new key goes in the cuckoo table (Pagh and Rodler, 2001), breadth first.
 
-    A free place of its own, or the move that brings one nearer: only the last move of a chain can be made at once, since a place that a
-    row has left must rest for a grace period. `taken` says whether a place is in use or resting; `other` gives the other place of the row
-    at a place, None when it rests. FullError when no chain of at most `limit` rows ends at a free place.
+    A free place of its own, or the move that brings one nearer: only the last move of a chain can be made at once, since a place
+    that a row has left must rest for a grace period. `taken` says whether a place is in use or resting; `other` gives the other
+    place of the row at a place, None when it rests. FullError when no chain of at most `limit` rows ends at a free place.
     """
-    queue = deque(places)
-    seen = set(places)
-    resting = False
+    free = next((at for at in places if not taken(at)), None)
+    if free is not None:
+        return free
+    queue, seen, resting = deque(places), set(places), False
     while queue:
         at = queue.popleft()
-        if not taken(at):
-            return at
         target = other(at)
         if target is None:
             resting = True
+        elif not taken(target):
+            return Move(at, target)
         elif target not in seen and len(seen) < limit:
-            if not taken(target):
-                return Move(at, target)
             seen.add(target)
             queue.append(target)
     raise FullError(Kind.PLACE.value, resting)

@@ -11,8 +11,8 @@ from fairlead.model import Keys
 def derive(secret: bytes) -> Keys:
     """Four odd u64 each from BLAKE2b (RFC 7693) of `secret`; the empty secret gives the documented constants.
 
-    Flow key and slot key differ, so that whoever learns one from outside behaviour has not got the other. The keys are odd because
-    they are multipliers modulo 2**64, and an even one would throw bits away.
+    Flow key and slot key differ, so that whoever learns one from outside behaviour has not got the other. The keys are odd
+    because they are multipliers modulo 2**64, and an even one would throw bits away.
     """
     flow = _quad(secret, b"fairlead-flow")
     slot = _quad(secret, b"fairlead-slot")

@@ -1,7 +1,7 @@
 """Maglev consistent hashing (Eisenbud et al., "Maglev", NSDI 2016, section 3.4): the readable reference.
 
-Nodes take turns in sorted order; on its turn a node takes the next slot of its own permutation that nobody has. The table depends on
-nothing but the (address, weight) list and the size, so every instance of a cluster computes the same one.
+Nodes take turns in sorted order; on its turn a node takes the next slot of its own permutation that nobody has. The table depends
+on nothing but the (address, weight) list and the size, so every instance of a cluster computes the same one.
 `fairlead._native.maglev` is the fast twin; it has the same three functions and a test holds both equal.
 """
 
@@ -43,8 +43,8 @@ def permutation(address: Address, size: int) -> tuple[int, int]:
 def fill(size: int, offsets: Sequence[int], skips: Sequence[int], weights: Sequence[int]) -> bytes:
     """The table as u32 (little-endian): for each slot the index of its node.
 
-    Each turn adds a node's weight to its credit, and a slot costs the largest weight: equal weights are classic Maglev, a node of half
-    the weight takes every second turn. ValueError if no node has a positive weight.
+    Each turn adds a node's weight to its credit, and a slot costs the largest weight: equal weights are classic Maglev, a node of
+    half the weight takes every second turn. ValueError if no node has a positive weight.
     """
     dear = max(weights, default=0)
     if dear <= 0:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from fairlead.model import Address, AdminState, Backend, Health, NoPath, Path, Service, ServiceKey
 
 
 class State(Enum):
     """What a destination is to the data plane; the values are the words of status and of the event log."""
+
+    __hash__ = object.__hash__  # members are single objects; the hash of Enum is Python code, and this one is asked for often
 
     ACTIVE = "up"
     DRAIN = "drain"
@@ -19,8 +22,7 @@ class State(Enum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
-class BackendPlan:
+class BackendPlan(NamedTuple):
     """One backend of one service. `healthy` is what the checks say, in words in `says`; `usable`: it gets new flows."""
 
     backend: Backend
@@ -127,5 +129,5 @@ def plan_vip(vip: Address, services: Sequence[ServicePlan]) -> VipPlan:
     waiting = next((s for s in services if not s.settled), None)
     if waiting is None:
         return VipPlan(vip, True, True, "")
-    says = f"{short(waiting.service.key)} waits for its checks: {waiting.reported} of {waiting.service.need} required backends have reported"
-    return VipPlan(vip, True, False, says)
+    so_far = f"{waiting.reported} of {waiting.service.need} required backends have reported"
+    return VipPlan(vip, True, False, f"{short(waiting.service.key)} waits for its checks: {so_far}")

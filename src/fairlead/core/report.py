@@ -28,7 +28,8 @@ class Report:
 
 
 def tables_hash(have: Have, services: Iterable[ServiceKey]) -> str:
-    """One hash over (VIP, port, protocol, size, slot -> backend address, weights) of all services as they are pointed: 32 hex digits.
+    """One hash over (VIP, port, protocol, size, slot -> backend address, weights) of all services as they are pointed: 32 hex
+    digits.
 
     Equal on every instance with the same configuration and health, in whatever order things happened; ids do not enter.
     """

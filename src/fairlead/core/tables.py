@@ -1,7 +1,7 @@
 """What the kernel's tables hold: decoded from the mapped images at adoption, then kept in step with every confirmed store.
 
-`Have` owns a copy of the bytes of each table that only Fairlead writes. A row is decoded again whenever stores into it were confirmed, so that
-adopting a table and having written it oneself are the same thing.
+`Have` owns a copy of the bytes of each table that only Fairlead writes. A row is decoded again whenever stores into it were
+confirmed, so that adopting a table and having written it oneself are the same thing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def host(value: int) -> bytes:
 
 
 class Have:
-    """The tables as they were last read or confirmed. `slots` is the live mapping itself: too large to copy, read when asked for."""
+    """The tables as they were last read or confirmed.
+
+    `slots` is the live mapping itself: too large to copy, read when asked for.
+    """
 
     def __init__(self, rows: Rows, geometry: Geometry, slots: memoryview) -> None:
         self.rows = rows
@@ -54,6 +57,7 @@ class Have:
         self.fills: dict[int, Fill] = {}  # by base
         self.holdings = Holdings(geometry.services, geometry.destinations, geometry.nexthops, geometry.slots)
         self.images = {table: bytearray(self._bytes(table)) for table in MIRRORED}
+        self._destination_size, self._registry_size = rows.size["destinations"], rows.size["registry"]
         self._readers: Mapping[str, Callable[[int], None]] = {
             "services": self._read_service,
             "destinations": self._read_destination,
@@ -62,19 +66,17 @@ class Have:
         }
 
     def _bytes(self, table: str) -> int:
-        g = self.geometry
-        single = {"vips": 1, "settings": 1, "interfaces": self.rows.constants["INTERFACE_ROWS"], "registry": g.destinations}
-        count = (
-            single[table]
-            if table in single
-            else {"services": g.services, "destinations": g.destinations, "nexthops": g.nexthops}[table]
-        )
-        return count * self.rows.size[table]
+        g, single = self.geometry, {"vips": 1, "settings": 1, "interfaces": self.rows.constants["INTERFACE_ROWS"]}
+        large = {"services": g.services, "destinations": g.destinations, "nexthops": g.nexthops, "registry": g.destinations}
+        return (single | large)[table] * self.rows.size[table]
 
     # ---------------------------------------------------------------------------------------------------- reading what is there
 
     def adopt(self, views: Callable[[str], memoryview]) -> None:
-        """Decode everything. A row without `live` is free whatever else it holds; a destination that is gone goes on into quarantine."""
+        """Decode everything.
+
+        A row without `live` is free whatever else it holds; a destination that is gone goes on into quarantine.
+        """
         for table in MIRRORED:
             image, view = self.images[table], views(table)
             for at in range(0, len(image), _CHUNK):
@@ -119,28 +121,38 @@ class Have:
         self.images[table][row * size : (row + 1) * size] = view[row * size : (row + 1) * size]
         self._reread(table, row)
 
-    def differences(self, table: str, start: int, stop: int, view: memoryview) -> list[int]:
-        """Rows within the bytes `start` to `stop` that are not what was confirmed. Both must be multiples of the row size."""
+    def compare(self, views: Callable[[str], memoryview]) -> Iterator[int]:
+        """Read everything back and believe it; a step compares a stretch and yields how many rows or regions were off."""
+        for table in MIRRORED:
+            view, size = views(table), self.rows.size[table]
+            for at in range(0, len(self.images[table]), max(_CHUNK, size)):
+                rows = self._differences(table, at, at + max(_CHUNK, size), view)
+                for row in rows:
+                    self.take_row(table, row, view)
+                yield len(rows)
+        for place in list(self.services):
+            yield self._forget_spoilt(place)
+
+    def _differences(self, table: str, start: int, stop: int, view: memoryview) -> list[int]:
         size, image = self.rows.size[table], self.images[table]
         if bytes(view[start:stop]) == image[start:stop]:
             return []
-        return [
-            at // size for at in range(start, min(stop, len(image)), size) if bytes(view[at : at + size]) != image[at : at + size]
-        ]
+        steps = range(start, min(stop, len(image)), size)
+        return [at // size for at in steps if bytes(view[at : at + size]) != image[at : at + size]]
+
+    def _forget_spoilt(self, place: int) -> bool:
+        """Forget what a service's slots were filled with if they do not hold it any more."""
+        row = self.services.get(place)
+        fill = self.fills.get(row.base) if row is not None and row.size else None
+        spoilt = row is not None and fill is not None and zlib.crc32(self.region(row.base, row.size)) != fill.crc
+        if row is not None and spoilt:
+            del self.fills[row.base]
+        return spoilt
 
     def region(self, base: int, size: int) -> memoryview:
         """The bytes of `size` slots from element `base` on; shorter where a broken word points beyond the table."""
         at = base * self.rows.size["slots"]
         return self.slots[at : at + 4 * size]
-
-    def spoilt_regions(self) -> Iterator[RowKey | None]:
-        """Check the slots of one service a step; yields its key if they are not what was filled in (and forgets the filling), else None."""
-        for row in list(self.services.values()):
-            fill = self.fills.get(row.base) if row.size else None
-            spoilt = fill is not None and zlib.crc32(self.region(row.base, row.size)) != fill.crc
-            if spoilt:
-                del self.fills[row.base]
-            yield row.key if spoilt else None
 
     # ----------------------------------------------------------------------------------------------------------------- one row
 
@@ -149,7 +161,10 @@ class Have:
         return bytes(self.images[table][row * size : (row + 1) * size])
 
     def _read_service(self, place: int) -> None:
-        old, new = self.services.pop(place, None), self.rows.read_service(self._data("services", place))
+        old, new = (
+            self.services.pop(place, None),
+            self.rows.read_service(self.images["services"], place * self.rows.size["services"]),
+        )
         for item in self._service_items(place, new):
             self.holdings.hold(item)
         for item in self._service_items(place, old):
@@ -187,7 +202,8 @@ class Have:
             yield Item(Kind.REGION, row.base, length)
 
     def _read_destination(self, number: int) -> None:
-        old, new = self.destinations.pop(number, None), self.rows.read_destination(self._data("destinations", number))
+        old = self.destinations.pop(number, None)
+        new = self.rows.read_destination(self.images["destinations"], number * self._destination_size)
         for item in self._destination_items(number, new):
             self.holdings.hold(item)
         if old is not None:
@@ -206,14 +222,16 @@ class Have:
         elif self.owned.setdefault(new.key, {}).setdefault(new.backend, number) != number:
             self.spare.setdefault(new.key, set()).add(number)
 
-    def _destination_items(self, number: int, row: DestinationRow | None) -> Iterator[Item]:
+    @staticmethod
+    def _destination_items(number: int, row: DestinationRow | None) -> list[Item]:
         if row is None:
-            return
+            return []
+        items = [Item(Kind.SERVICE, row.service)]
         if row.state is not State.GONE:
-            yield Item(Kind.DESTINATION, number)
-        yield Item(Kind.SERVICE, row.service)
+            items.append(Item(Kind.DESTINATION, number))
         if row.hop:
-            yield Item(Kind.NEXT_HOP, row.hop)
+            items.append(Item(Kind.NEXT_HOP, row.hop))
+        return items
 
     def _disown(self, number: int, row: DestinationRow) -> None:
         own, spare = self.owned.get(row.key, {}), self.spare.get(row.key, set())
@@ -238,7 +256,10 @@ class Have:
             self.hops.setdefault(new, index)
 
     def _read_interface(self, place: int) -> None:
-        old, new = self.interfaces.pop(place, None), self.rows.read_interface(self._data("interfaces", place))
+        old, new = (
+            self.interfaces.pop(place, None),
+            self.rows.read_interface(self.images["interfaces"], place * self.rows.size["interfaces"]),
+        )
         item = Item(Kind.INTERFACE, place)
         if new is not None:
             self.interfaces[place] = new
@@ -266,7 +287,7 @@ class Have:
 
     def registry(self, number: int) -> RegistryRow:
         """What the registry says of a destination id."""
-        return self.rows.read_registry(self._data("registry", number))
+        return self.rows.read_registry(self.images["registry"], number * self._registry_size)
 
     def destination_id(self, key: RowKey, backend: bytes) -> int:
         """The id of a backend (16 bytes) of a service, 0 if it has none."""

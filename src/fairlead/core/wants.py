@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fairlead.core.hashes import mapped, vip_bit
 from fairlead.core.maglev import order, table_size
@@ -12,9 +13,11 @@ from fairlead.core.rows import RowKey, Rows, service_key, vip_key
 from fairlead.model import Address, OnDown, Path, ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
-class WantDestination:
-    """One destination: `hop` is the next-hop row it needs, b"" for none; `live` its word with next hop 0; weight 0 keeps it out of slots."""
+class WantDestination(NamedTuple):
+    """One destination: `hop` is the next-hop row it needs, b"" for none; `live` its word with next hop 0.
+
+    A weight of 0 keeps it out of the slots.
+    """
 
     backend: Address
     packed: bytes
@@ -50,7 +53,8 @@ def want_service(plan: ServicePlan, rows: Rows) -> WantService:
     service = plan.service
     keep = service.on_down is OnDown.KEEP
     backends = sorted(plan.backends, key=lambda b: order(b.backend.address))
-    destinations = tuple(_destination(b, rows, rows.destination_live(0, b.state, service.ttl, keep)) for b in backends)
+    lives = {state: rows.destination_live(0, state, service.ttl, keep) for state in {b.state for b in backends}}
+    destinations = tuple(_destination(b, rows, lives[b.state]) for b in backends)
     return WantService(service.key, service_key(service.key), service.sticky, table_size(len(backends)), destinations)
 
 

@@ -72,7 +72,15 @@ def balancer_ports(topology: Topology) -> list[tuple[str, str]]:
     return [cable.a for cable in topology.cables if topology.host(cable.b[0]).role is Role.BALANCER]
 
 
+# a new namespace takes some of these from the machine's own (docker, for one, turns forwarding on there): all are set here
 _EVERY = {
+    "net/ipv4/ip_forward": "0",
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv4/conf/all/arp_ignore": "0",
+    "net/ipv4/conf/all/arp_announce": "0",
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/ipv6/conf/default/disable_ipv6": "0",
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/all/accept_ra": "0",

@@ -12,6 +12,8 @@ from fairlead.lab.life import Lab, ask
 from fairlead.lab.namespaces import LabError
 from fairlead.lab.topology import Role
 
+LEFT = "the lab is left as it is: look around with `fairlead lab exec`, then `fairlead lab down`"
+
 
 def wait(lab: Lab, within: float) -> None:
     """Return once every client reaches every VIP. LabError when a daemon has ended or the time is up; the lab stays as it is."""
@@ -48,7 +50,7 @@ def probe(lab: Lab, client: str, vip: str) -> str:
 def _all_run(lab: Lab) -> None:
     for host, child in ask(lab, do="status")["hosts"].items():
         if child["state"] != "running":
-            raise LabError(f"the daemon of {host} {child['state']}; the end of its log:\n{tail(lab, host)}")
+            raise LabError(f"the daemon of {host} {child['state']}; the end of its log:\n{tail(lab, host)}\n{LEFT}")
 
 
 def tail(lab: Lab, host: str, lines: int = 12) -> str:
@@ -60,4 +62,4 @@ def tail(lab: Lab, host: str, lines: int = 12) -> str:
 
 def _look(lab: Lab) -> str:
     logs = "".join(f"the end of the log of {b.name}:\n{tail(lab, b.name)}\n" for b in lab.topology.of(Role.BALANCER))
-    return f"{logs}the lab is left as it is: look around with `fairlead lab exec`, then `fairlead lab down`"
+    return logs + LEFT

@@ -1,6 +1,6 @@
 """The values that every part speaks in: immutable, typed, without behaviour beyond printing and packing themselves.
 
-Nothing here imports anything else of Fairlead; every other module may import this one. Addresses are `ipaddress` objects, ports are
+Nothing here imports anything else of Fairlead; every other module may import it. Addresses are `ipaddress` objects, ports are
 host integers, durations are seconds as float, moments are seconds since the Unix epoch as float unless a name says `monotonic`.
 """
 

@@ -114,7 +114,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of the flow table and of the slot hash: four odd u64 each. Status shows the `fingerprint`, adoption compares it."""
+    """The keys of the flow table and the slot hash: four odd u64 each. Status shows the `fingerprint`, adoption compares it."""
 
     flow: tuple[int, int, int, int]
     slot: tuple[int, int, int, int]

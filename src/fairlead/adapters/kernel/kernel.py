@@ -232,10 +232,14 @@ class Kernel:
         action, out, _ = bpf.test_run(self._generation.programs[program], packet, context=context)
         return action, out
 
+    def unlock(self) -> None:
+        """Let another process take the directory over, and go on reading: whoever writes from now on is not us."""
+        pins.close(self._locks)
+        self._locks.clear()
+
     def close(self) -> None:
         """Let go of everything and leave it pinned and forwarding; a second call does nothing."""
         self._tables.close()
         self._generation.close()
         self._jiffies.close()
-        pins.close(self._locks)
-        self._locks.clear()
+        self.unlock()

@@ -118,6 +118,18 @@ class Network:
         await self._look_up()
         self._compute()
 
+    async def settle(self, within: float) -> None:
+        """Wait until the kernel has resolved the neighbours of all watched backends, but no longer than this many seconds."""
+        give_up = asyncio.get_running_loop().time() + within
+        while any(self._unresolved(b) for b in self._answers) and asyncio.get_running_loop().time() < give_up:
+            await asyncio.sleep(SETTLE)
+        self._compute()
+
+    def _unresolved(self, backend: Address) -> bool:
+        key = self._key(backend)
+        entry = self._neighbours.get(key) if key else None
+        return key is not None and (entry is None or not entry.mac)
+
     async def route(self, address: Address) -> RouteAnswer:
         """How the kernel would reach this address."""
         try:

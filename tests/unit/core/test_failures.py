@@ -1,0 +1,125 @@
+"""When things go wrong: operations that fail, tables that are full, bytes that somebody else has written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fairlead.events import OperationFailed, Repaired
+from tests.unit.core.harness import SMALL, World, built, config, key, service
+
+A, B, C = "10.1.0.11", "10.1.0.12", "10.1.0.13"
+ACTIVE = 1
+
+
+async def test_failed_operation_is_tried_again():
+    """A failure ends its own chain only, is logged with its words, rests, and is done when its time has come."""
+    world = await built(service(), service(key("192.0.2.11"), (A, B)))
+    world.tables.fail = {"fill 1021 slots for 192.0.2.10"}
+    world.probe(key(), B, False, 2)
+    world.probe(key("192.0.2.11"), B, False, 2)
+    result = await world.reconciler.run_pass()
+    assert [r.text.split(":")[0] for r in result.failed] == ["fill 1021 slots for 192.0.2.10"]
+    assert world.backends(key("192.0.2.11")) == {A}
+    assert world.backends() == {A, B, C}
+    assert {f.state for f in world.read.resolve(key())} == {ACTIVE}
+    assert sum(isinstance(e, OperationFailed) for e in world.events) == 1
+    world.tables.fail = set()
+    assert (await world.reconciler.run_pass()).done == []
+    assert world.reconciler.deadline() == pytest.approx(world.time + 1)
+    world.time += 1
+    await world.settle()
+    assert world.backends() == {A, C}
+
+
+async def test_delay_grows_and_a_new_wish_ends_it():
+    """Each further failure doubles the delay; a change of what is wanted is tried at once."""
+    world = await built()
+    world.tables.fail = {"fill"}
+    world.probe(key(), B, False, 2)
+    delays = []
+    for _ in range(8):
+        await world.reconciler.run_pass()
+        delays.append(world.reconciler.deadline() - world.time)
+        world.time += delays[-1]
+        await world.reconciler.collect()
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+    world.tables.fail = set()
+    world.probe(key(), C, False, 2)
+    await world.settle()
+    assert world.backends() == {A}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "names"),
+    [
+        ("destinations", 6, "no destination is free"),
+        ("nexthops", 3, "no next hop is free"),
+        ("slots", 80, "no slot region is free"),
+        ("services", 2, "no services row is free"),
+    ],
+)
+async def test_full_tables(field, value, names):
+    """A table that is full ends in a clear failure that names it; what fits is served, what ran runs on, and room heals it."""
+    world = World(replace(SMALL, **{field: value}))
+    first = config(service(checks=(), backends=(A, B)))
+    world.configure(first)
+    await world.settle()
+    assert world.backends() == {A, B}
+    second = config(
+        service(checks=(), backends=(A, B)),
+        service(key(port=443), ("10.1.0.21", "10.1.0.22", "10.1.0.23", "10.1.0.24"), checks=()),
+    )
+    world.configure(second)
+    for _ in range(4):
+        await world.reconciler.run_pass()
+        await world.reconciler.collect()
+    said = [e for e in world.events if isinstance(e, OperationFailed)]
+    assert said
+    assert all(names in e.says for e in said)
+    assert world.backends() == {A, B}
+    world.read.check()
+    world.configure(first)
+    await world.settle()
+    world.read.check()
+
+
+async def test_rebuilds_wait_for_room():
+    """When many services change at once and the free quarter is not enough, the rest follows after the collection, without any
+    failure.
+    """
+    services = [service(key(f"192.0.2.{n}"), (A, B)) for n in range(1, 21)]
+    world = await built(*services, geometry=replace(SMALL, services=256, slots=16 * 20 * 4 // 3 + 2))
+    for s in services:
+        world.probe(s.key, A, False, 2)
+    result = await world.reconciler.run_pass()
+    assert result.postponed
+    assert not result.failed
+    await world.settle()
+    assert all(world.backends(s.key) == {B} for s in services)
+    assert not any(isinstance(e, OperationFailed) for e in world.events)
+
+
+async def test_verify_repairs():
+    """Whatever was changed behind Fairlead's back is found, repaired, counted and said; a second look finds nothing."""
+    world = await built()
+    assert await world.reconciler.verify() == 0
+    for table, at in (("services", None), ("destinations", 1), ("nexthops", 2), ("slots", None), ("vips", 0), ("settings", 0)):
+        place = next(iter(world.read.lives("services"))) if at is None else at
+        at = (
+            world.reconciler._have.service(world.reconciler._planner.services[key()].want.row).base if table == "slots" else place
+        )
+        offset = at * world.tables.size[table] + (
+            0 if table in ("slots", "vips", "settings") else world.tables.size[table] // 2 - 8
+        )
+        world.tables.data[table][offset : offset + 6] = b"\x5a" * 6
+        world.tables._watch = lambda _: None
+        repairs = world.reconciler.repairs
+        assert await world.reconciler.verify() > 0, table
+        assert world.reconciler.repairs > repairs or table == "nexthops"
+        await world.settle()
+        assert world.backends() == {A, B, C}, table
+        world.read.check()
+        assert await world.reconciler.verify() == 0
+    assert any(isinstance(e, Repaired) for e in world.events)

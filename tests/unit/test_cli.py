@@ -1,0 +1,261 @@
+"""The command line: usage, exit codes and words, and the API behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fairlead.adapters.http import Handlers, Server, application
+from fairlead.adapters.log import Log
+from fairlead.cli import fairlead
+from fairlead.cli.online import decode
+from fairlead.errors import Refused
+from fairlead.events import Event, Operated, Warned
+from fairlead.model import BackendStatus, InterfaceStatus, ServiceStatus, Status, VipStatus
+
+BACKEND = BackendStatus("10.1.0.11", 80, "up", 5.0, "200 after 2 ms", 1, 18, 1500, 2, 3, 1)
+STATUS = Status(
+    version="0.1.0",
+    started=0.0,
+    config="x.yaml",
+    key_fingerprint="00",
+    interfaces=(InterfaceStatus("eth0", "generic"),),
+    vips=(VipStatus("192.0.2.10", "up", True, ""),),
+    services=(ServiceStatus("web", "192.0.2.10", 80, "tcp", "up", "", 1, 1, 251, (BACKEND,)),),
+    peers=(),
+    verdicts={"forwarded": 18},
+    tables=(),
+    tables_hash="ab",
+    repairs=0,
+    warnings=(),
+)
+GOOD = """\
+address: 10.1.0.1
+services:
+  - name: web
+    virtual: 192.0.2.10
+    servers: [10.1.0.11, 10.1.0.12]
+    policy: {http: {}}
+"""
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(fairlead, list(words), prog_name="fairlead")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",),
+        ("rnu",),
+        ("status", "--jason"),
+        ("run", "x.yaml", "--confirm", "soon"),
+        ("run", "x.yaml", "--confirm", "0"),
+        ("check",),
+    ],
+)
+def test_wrong_usage_is_exit_2(words: tuple[str, ...]) -> None:
+    """What the command does not understand is wrong usage, with a hint at the help."""
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "Try 'fairlead" in result.stderr
+
+
+def test_help_names_every_command() -> None:
+    """The first screen lists all commands, the lab among them."""
+    text = run("--help").output
+    assert all(f"  {name} " in text for name in ("run", "check", "status", "reload", "detach", "confirm", "version", "lab"))
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    """Neither netlink, HTTP, YAML nor the extension is imported for `version` and `--help`."""
+    program = (
+        "import sys, contextlib\n"
+        "from fairlead.cli import main\n"
+        "for words in (['version'], ['--help']):\n"
+        "    sys.argv = ['fairlead', *words]\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main()\n"
+        "heavy = {'pyroute2', 'uvicorn', 'starlette', 'yaml', 'cffi', 'fairlead.daemon', 'fairlead._native'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[0].startswith("fairlead ")
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("reload",), ("confirm",)])
+def test_without_a_daemon_it_says_so(words: tuple[str, ...], tmp_path: Path) -> None:
+    """One plain sentence and exit code 1."""
+    path = str(tmp_path / "api.sock")
+    result = run(*words, "--socket", path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"fairlead: no fairlead daemon runs here: nobody answers on {path}\n"
+
+
+def test_check_says_yes(tmp_path: Path) -> None:
+    """A good file is exit 0 with a count of what is in it."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    result = run("check", str(path))
+    assert (result.exit_code, result.stdout) == (0, f"{path} is good: 1 VIPs, 1 services, 2 backends\n")
+
+
+def test_an_expansion_expands_to_itself(tmp_path: Path) -> None:
+    """`--expand` prints a file that can be used in place of the first, and says the same again."""
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(GOOD)
+    second.write_text(run("check", str(first), "--expand").stdout)
+    assert run("check", str(second), "--expand").stdout == second.read_text()
+
+
+def test_check_says_no_with_places(tmp_path: Path) -> None:
+    """Each problem stands on a line with file, line and column; exit code 1."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(GOOD.replace("virtual:", "virtaul:"))
+    result = run("check", str(path))
+    assert result.exit_code == 1
+    assert all(line.startswith(f"{path}:") for line in result.stderr.splitlines())
+    assert "virtaul" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_missing_file_is_refused(command: str, tmp_path: Path) -> None:
+    """A file that is not there is named, with exit code 1."""
+    result = run(command, str(tmp_path / "none.yaml"))
+    assert result.exit_code == 1
+    assert result.stderr == f"fairlead: cannot read {tmp_path / 'none.yaml'}: No such file or directory\n"
+
+
+class Api:
+    """The API with handlers of its own, in a thread with an event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.confirmed = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready, self._stop = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+
+    async def _status(self) -> Status:
+        return STATUS
+
+    async def _reload(self) -> str:
+        raise Refused(["there is no interface eth9", "no address"])
+
+    async def _confirm(self) -> str:
+        self.confirmed += 1
+        return "confirmed"
+
+    async def _serve(self) -> None:
+        log = Log(io.StringIO())
+        log(Warned("mind"))
+        server = Server(str(self.path), application(Handlers(self._status, log.recent, self._reload, self._confirm)))
+        await server.start()
+        self._ready.set()
+        await self._stop.wait()
+        await server.close()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    def run(self, *words: str) -> Result:
+        return run(*words, "--socket", str(self.path))
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with Api(tmp_path / "made" / "api.sock") as made:
+        yield made
+
+
+def test_the_socket_is_private(api: Api) -> None:
+    """The socket's mode is 0660, that of a directory made for it 0750, and both ends are cleared away."""
+    assert stat.S_IMODE(api.path.stat().st_mode) == 0o660
+    assert stat.S_IMODE(api.path.parent.stat().st_mode) == 0o750
+
+
+def test_the_socket_goes_with_the_server(tmp_path: Path) -> None:
+    """A stopped server leaves no socket, and a left-over one does not keep the next from starting."""
+    for _ in range(2):
+        with Api(tmp_path / "api.sock") as made:
+            assert made.run("confirm").exit_code == 0
+        assert not made.path.exists()
+        with socket.socket(socket.AF_UNIX) as left_over:
+            left_over.bind(str(made.path))
+
+
+def test_status_json_has_the_promised_fields(api: Api) -> None:
+    """Field for field what scripts rely on; fields are added, never renamed."""
+    found: dict[str, Any] = json.loads(api.run("status", "--json").stdout)
+    assert {"version", "interfaces", "vips", "services", "verdicts", "tables_hash"} <= set(found)
+    assert set(found["interfaces"][0]) >= {"name", "mode"}
+    assert set(found["vips"][0]) >= {"address", "state", "announced", "reason"}
+    assert set(found["services"][0]) >= {"name", "vip", "port", "protocol", "state", "backends"}
+    fields = {"address", "port", "state", "since", "reason", "packets", "bytes", "flows"}
+    assert set(found["services"][0]["backends"][0]) >= fields
+    assert found["verdicts"] == {"forwarded": 18}
+
+
+def test_status_is_a_table(api: Api) -> None:
+    """Without --json the same is text."""
+    result = api.run("status")
+    assert result.exit_code == 0
+    assert "192.0.2.10:80/tcp  web   1/1 up" in result.stdout
+
+
+def test_status_survives_json() -> None:
+    """What was encoded decodes to the same; a field that a newer daemon adds is passed over."""
+    plain = json.loads(json.dumps(asdict(STATUS)))
+    plain["services"][0]["colour"] = "blue"
+    assert decode(Status, plain) == STATUS
+
+
+def test_verbs_answer(api: Api) -> None:
+    """A verb prints what the daemon says; a refusal is exit 1, each reason on a line."""
+    assert api.run("confirm").stdout == "confirmed\n"
+    refused = api.run("reload")
+    assert (refused.exit_code, refused.stderr) == (1, "fairlead: there is no interface eth9\nfairlead: no address\n")
+    assert api.confirmed == 1
+
+
+def test_detach_refuses_while_a_daemon_runs(api: Api, tmp_path: Path) -> None:
+    """A daemon would attach again: it has to be stopped first."""
+    result = api.run("detach", "--bpffs", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"a daemon answers on {api.path} already" in result.stderr
+
+
+def test_the_log_keeps_a_thousand(tmp_path: Path) -> None:
+    """Events are written one line each, and the last thousand are kept with their fields."""
+    with (tmp_path / "log").open("w") as out:
+        log = Log(out, clock=lambda: 0.0)
+        for n in range(1002):
+            event: Event = Operated(f"do {n}", None) if n else Warned("two\nlines")
+            log(event)
+    kept = log.recent()
+    assert (len(kept), kept[0]["text"]) == (1000, "do 2")
+    assert kept[0] == {"at": 0.0, "name": "operated", "level": 6, "text": "do 2", "about": ""}
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[0].endswith(" warning two")
+    assert lines[1] == "    lines"

@@ -1,0 +1,107 @@
+"""Topologies are data: what must be true of each of them, and of what is made from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import PurePosixPath
+
+import pytest
+
+from fairlead.lab import plan, services
+from fairlead.lab.client import BadAnswerError, backend_of
+from fairlead.lab.topologies import TOPOLOGIES
+from fairlead.lab.topology import Role, Topology, Xdp
+
+PROGRAMS = services.Programs("/bird", "/birdc", "/nginx", "/fairlead")
+
+
+@pytest.fixture(params=sorted(TOPOLOGIES))
+def topology(request: pytest.FixtureRequest) -> Topology:
+    return TOPOLOGIES[request.param]
+
+
+def test_every_interface_has_one_cable(topology: Topology) -> None:
+    """Each interface of each host is the end of exactly one cable."""
+    ends = Counter(end for cable in topology.cables for end in (cable.a, cable.b))
+    interfaces = [(host.name, interface.name) for host in topology.hosts for interface in host.interfaces]
+    assert ends == Counter(interfaces)
+    assert set(ends.values()) == {1}
+
+
+def test_addresses_are_unique(topology: Topology) -> None:
+    """No MAC and no address stands on two interfaces; the VIPs, which are on every backend's loopback, excepted."""
+    interfaces = [interface for host in topology.hosts for interface in host.interfaces]
+    macs = [interface.mac for interface in interfaces if interface.mac]
+    addresses = [ip_interface(address).ip for interface in interfaces for address in interface.addresses]
+    assert len(set(macs)) == len(macs)
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_vips_are_on_every_loopback_and_in_the_prefixes(topology: Topology) -> None:
+    """Every VIP stands on the loopback of every backend, and the router accepts it from BGP."""
+    for vip in map(ip_address, topology.vips):
+        for host in topology.of(Role.BACKEND):
+            assert vip in {ip_interface(address).ip for address in host.loopback}
+        networks = [ip_network(prefix) for prefix in topology.peering.prefixes]
+        assert any(vip in network for network in networks if network.version == vip.version)
+
+
+def test_drawing_shows_every_host(topology: Topology) -> None:
+    """The drawing names every host, in lines that fit a terminal."""
+    assert not [host.name for host in topology.hosts if host.name not in topology.drawing]
+    assert all(len(line) <= 100 for line in topology.drawing.splitlines())
+
+
+def test_only_the_port_that_faces_a_balancer_is_prepared() -> None:
+    """Of all switch ports just the balancer's is prepared for native XDP."""
+    assert plan.balancer_ports(TOPOLOGIES["simple"]) == [("switch", "balancer1")]
+
+
+@pytest.mark.parametrize(("xdp", "queues"), [(Xdp.NATIVE, ""), (Xdp.GENERIC, " numtxqueues 2 numrxqueues 1")])
+def test_generic_is_made_by_queues(xdp: Xdp, queues: str) -> None:
+    """For generic mode the switch's end has more transmit queues than the balancer's end takes: veth refuses native XDP."""
+    lines = plan.cables("x", TOPOLOGIES["simple"], xdp)["switch"]
+    line = next(line for line in lines if "x-balancer1" in line)
+    assert line.startswith(f"link add balancer1{queues} type veth peer name eth0 address 02:1a:0b:00:10:11")
+    assert ("numrxqueues 1 netns x-balancer1" in line) == bool(queues)
+
+
+def test_daemons_stay_in_the_foreground(topology: Topology) -> None:
+    """Routers, balancers and backends run one daemon each, in the foreground; clients and switches none."""
+    for host in topology.hosts:
+        found = services.service(topology, host, PurePosixPath("/home"), PROGRAMS, {"FAIRLEAD_SOCKET": "/s"})
+        match host.role:
+            case Role.ROUTER:
+                assert found is not None
+                assert found.argv[:2] == ("/bird", "-f")
+            case Role.BACKEND:
+                assert found is not None
+                assert "daemon off;" in found.files["nginx.conf"]
+            case Role.BALANCER:
+                assert found is not None
+                assert found.argv == ("/fairlead", "run", "/home/fairlead.yaml")
+                assert found.env == {"FAIRLEAD_SOCKET": "/s"}
+            case _:
+                assert found is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"", "after 0 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "after 27 bytes"),
+        (b"HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n", "503 Sorry"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "3 of 5 bytes"),
+        (b"HTTP/1.1 200 OK\r\n\r\nabc", "3 of None bytes"),
+    ],
+)
+def test_half_an_answer_is_none(answer: bytes, says: str) -> None:
+    """The client takes nothing for an answer that is not a whole one with status 200."""
+    with pytest.raises(BadAnswerError, match=says):
+        backend_of(answer)
+
+
+def test_whole_answer() -> None:
+    """A whole answer names its backend."""
+    assert backend_of(b"HTTP/1.1 200 OK\r\nX-Backend: backend2\r\nContent-Length: 3\r\n\r\nabc") == "backend2"
