@@ -125,7 +125,7 @@ class TunnelKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """How packets get to backends that are not L2 neighbours. `port` is FOU's or GUE's; `mtu` overrides the path's, 0 does not."""
+    """How packets get to backends that are no L2 neighbours. `port` is FOU's or GUE's; `mtu` overrides the path's, 0 does not."""
 
     kind: TunnelKind
     port: int = 0
@@ -231,7 +231,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the tables hold at most; they are made that large at the first start. `flows`: words of the flow table are twice as many."""
+    """What the tables hold at most; they are made that large at the first start. The flow table gets twice as many words."""
 
     services: int = 4096
     destinations: int = 131072
