@@ -17,7 +17,7 @@
 /* Cut the frame to the Ethernet header and `keep` bytes of packet, and make room for `front` bytes before the packet. */
 static __always_inline bool reshape(struct xdp_md *ctx, const struct packet *p, __u32 keep, __u32 front)
 {
-	__u32 now = (long)ctx->data_end - (long)ctx->data, then = p->l2 + keep;
+	__u32 now = (long)ctx->data_end - (long)ctx->data, then = l3_at(p) + keep;
 
 	if (now < then)
 		return false;
@@ -89,10 +89,11 @@ static __always_inline __u32 pseudo_sum(const struct packet *p, __u32 length, __
 }
 
 /* An ICMP error about the packet; `rest` is the header's second word. False: the frame could not be changed. */
-static __always_inline bool icmp_error(struct xdp_md *ctx, const struct packet *p, __u8 type, __u8 code, __be32 rest, const __u32 quoted,
-				       const bool v6)
+static __always_inline bool icmp_error(struct xdp_md *ctx, const struct packet *p, __u8 type, __u8 code, __be32 rest,
+				       const __u32 quoted, const bool v6)
 {
-	const __u32 ip_length = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr), front = ip_length + sizeof(struct icmp_header);
+	const __u32 ip_length = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr),
+		    front = ip_length + sizeof(struct icmp_header);
 	struct icmp_header *icmp;
 	void *data, *end;
 	__u32 sum;
@@ -101,9 +102,9 @@ static __always_inline bool icmp_error(struct xdp_md *ctx, const struct packet *
 		return false;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (!return_ethernet(data, end, front, p->l2))
+	if (!return_ethernet(data, end, front, l3_at(p)))
 		return false;
-	data += p->l2;
+	data += l3_at(p);
 	if (data + front + quoted > end)
 		return false;
 	icmp = data + ip_length;
@@ -158,14 +159,14 @@ static __always_inline bool tcp_reset(struct xdp_md *ctx, const struct packet *p
 
 	if ((void *)(t + 1) > end)
 		return false;
-	rst = reset_for(t, p->length + p->l2 - l4 - (t->offset >> 4) * 4);
+	rst = reset_for(t, p->length + l3_at(p) - l4 - (t->offset >> 4) * 4);
 	if (!reshape(ctx, p, ip_length + sizeof(rst), 0))
 		return false;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (!return_ethernet(data, end, 0, p->l2))
+	if (!return_ethernet(data, end, 0, l3_at(p)))
 		return false;
-	data += p->l2;
+	data += l3_at(p);
 	if (data + ip_length + sizeof(rst) > end)
 		return false;
 	rst.check = ~csum_fold(csum_words(&rst, sizeof(rst)) + pseudo_sum(p, sizeof(rst), IPPROTO_TCP, v6));

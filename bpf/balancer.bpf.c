@@ -47,7 +47,7 @@ static __always_inline enum verdict accept_frame(struct xdp_md *ctx, void *data,
 /* A datagram without a checksum (RFC 768) says nothing of its sum: if the tunnel wants one, `rare` adds up its bytes. */
 static __always_inline bool sum_unknown(const struct packet *p, const struct nexthop *hop, void *data, void *end, const bool v6)
 {
-	__be16 *udp = data + p->l2 + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	__be16 *udp = data + l3_at(p) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 
 	if (likely(!wants_sum(hop)) || p->protocol != IPPROTO_UDP)
 		return false;
@@ -138,7 +138,8 @@ static __always_inline enum verdict balance_rare(struct xdp_md *ctx, struct pack
 }
 
 /* The packet again, from its first byte, with whatever headers it has. PASS_NOT_IP if it is for a VIP and was understood. */
-static __always_inline enum verdict parse_again(struct xdp_md *ctx, struct packet *p, struct rest *r, const struct frame *f, const bool v6)
+static __always_inline enum verdict parse_again(struct xdp_md *ctx, struct packet *p, struct rest *r, const struct frame *f,
+						const bool v6)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
@@ -201,8 +202,10 @@ static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet 
 	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
 		return DROP_RATE_LIMITED;
 	if (v6)
-		return icmp_error(ctx, p, ICMP6_PACKET_TOO_BIG, 0, bpf_htonl(mtu), QUOTED6_TOO_BIG, true) ? TX_TOO_BIG : DROP_TOO_BIG;
-	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, bpf_htonl(mtu), QUOTED4, false) ? TX_TOO_BIG : DROP_TOO_BIG;
+		return icmp_error(ctx, p, ICMP6_PACKET_TOO_BIG, 0, bpf_htonl(mtu), QUOTED6_TOO_BIG, true) ? TX_TOO_BIG
+													  : DROP_TOO_BIG;
+	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, bpf_htonl(mtu), QUOTED4, false) ? TX_TOO_BIG
+													       : DROP_TOO_BIG;
 }
 
 SEC("xdp")
@@ -266,7 +269,8 @@ static __always_inline enum verdict refuse_port(struct xdp_md *ctx, struct packe
 	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
 		return DROP_RATE_LIMITED;
 	if (v6)
-		return icmp_error(ctx, p, ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0, QUOTED6, true) ? TX_UNREACHABLE : DROP_NO_SERVICE;
+		return icmp_error(ctx, p, ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0, QUOTED6, true) ? TX_UNREACHABLE
+												       : DROP_NO_SERVICE;
 	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE, 0, QUOTED4, false) ? TX_UNREACHABLE : DROP_NO_SERVICE;
 }
 

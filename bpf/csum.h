@@ -56,7 +56,7 @@ __noinline __s64 csum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 			return sum;
 		if (at > CSUM_MOST || from + at + 1 > end)
 			return -1;
-		sum += (__u32)*(__u8 *)(from + at) << (at & 1) * 8;
+		sum += (__u32) * (__u8 *)(from + at) << (at & 1) * 8;
 		at++;
 		OPAQUE(at);
 	}

@@ -79,8 +79,8 @@ static __always_inline void outer_ipv6(struct ipv6hdr *ip, const struct nexthop 
 /*
  * The UDP header, and GUE's behind it, which names the inner protocol; FOU's port does. `inner_sum` is of all that the headers carry.
  */
-static __always_inline void outer_udp(__be16 *udp, const struct nexthop *hop, __u32 length, __u16 entropy, __u8 inner, __u32 inner_sum,
-				      const bool outer6)
+static __always_inline void outer_udp(__be16 *udp, const struct nexthop *hop, __u32 length, __u16 entropy, __u8 inner,
+				      __u32 inner_sum, const bool outer6)
 {
 	const __be16 *from = (const __be16 *)(hop->outer + (outer6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)));
 	__be16 port = bpf_htons(ENTROPY_PORT | entropy), named = hop->tunnel == TUNNEL_GUE ? bpf_htons(inner) : 0;
@@ -111,7 +111,8 @@ struct inner {
 /* All of it at `l3`, where the caller has checked for OUTER_MOST bytes: every packet that is forwarded makes at least as many. */
 #define OUTER_MOST(outer6) ((outer6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + UDP_LENGTH + GUE_LENGTH)
 
-static __always_inline void write_outer(void *l3, const struct nexthop *hop, const struct inner *in, const bool v6, const bool outer6)
+static __always_inline void write_outer(void *l3, const struct nexthop *hop, const struct inner *in, const bool v6,
+					const bool outer6)
 {
 	__u32 header = outer6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr), total = in->length + hop->outer_length;
 	__u8 inner = v6 ? IPPROTO_IPV6 : IPPROTO_IPIP, protocol = inner;

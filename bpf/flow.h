@@ -155,7 +155,8 @@ static __always_inline __u64 next_word(const struct packet *p, const struct flow
 /* Whether a flow that its destination has let go is answered with RST. A SYN is a new connection, and RST is never answered. */
 static __always_inline bool resets(const struct packet *p, __u64 live)
 {
-	return live >> DESTINATION_FLAG_SHIFT & DESTINATION_RESET && p->protocol == IPPROTO_TCP && !(p->tcp_flags & (TCP_SYN | TCP_RST));
+	return live >> DESTINATION_FLAG_SHIFT & DESTINATION_RESET && p->protocol == IPPROTO_TCP &&
+	       !(p->tcp_flags & (TCP_SYN | TCP_RST));
 }
 
 /* By state: how readily a word gives way to a newcomer; the confirmed ones, 0, only when they have expired. */

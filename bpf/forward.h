@@ -92,18 +92,19 @@ static __always_inline void write_ethernet(void *data, const struct nexthop *hop
 }
 
 /* A frame whose length changes, because of a tag or of an outer header. `sum` as in struct inner. False: no room. */
-static __always_inline bool rebuild(struct xdp_md *ctx, const struct packet *p, const struct nexthop *hop, __u32 sum, const bool v6)
+static __always_inline bool rebuild(struct xdp_md *ctx, const struct packet *p, const struct nexthop *hop, __u32 sum,
+				    const bool v6)
 {
 	struct inner in = {.length = p->length, .sum = sum, .entropy = p->entropy};
 	__u32 l2 = hop->vlan ? sizeof(struct ethhdr) + VLAN_LENGTH : sizeof(struct ethhdr);
-	int grow = (int)(l2 + hop->outer_length) - (int)p->l2;
+	int grow = (int)(l2 + hop->outer_length) - (int)l3_at(p);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__be16 type = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	bool outer6 = hop->flags & NEXTHOP_OUTER_IPV6;
 
-	if (data + p->l2 + sizeof(struct iphdr) > end)
+	if (data + l3_at(p) + sizeof(struct iphdr) > end)
 		return false;
-	in.tos = inner_tos(data + p->l2, v6);
+	in.tos = inner_tos(data + l3_at(p), v6);
 	if (grow && bpf_xdp_adjust_head(ctx, -grow))
 		return false;
 	data = (void *)(long)ctx->data;
@@ -129,7 +130,8 @@ static __always_inline bool rebuild(struct xdp_md *ctx, const struct packet *p, 
 }
 
 /* Out of the interface it came in by, or through the device map: `verdict` or its twin. */
-static __always_inline enum verdict leave(struct xdp_md *ctx, const struct packet *p, const struct nexthop *hop, enum verdict verdict)
+static __always_inline enum verdict leave(struct xdp_md *ctx, const struct packet *p, const struct nexthop *hop,
+					  enum verdict verdict)
 {
 	__u32 port = hop->ifindex & (INTERFACE_ROWS - 1);
 
@@ -142,7 +144,7 @@ static __always_inline enum verdict leave(struct xdp_md *ctx, const struct packe
 static __always_inline __s64 sum_of(struct xdp_md *ctx, const struct packet *p, void *l3, const bool plain, const bool v6)
 {
 	if (!plain)
-		return csum_packet(ctx, p->l2, p->length);
+		return csum_packet(ctx, l3_at(p), p->length);
 	return v6 ? inner_sum_ipv6(p, l3) : inner_sum_ipv4(p);
 }
 
@@ -156,15 +158,15 @@ static __always_inline enum verdict forward(struct xdp_md *ctx, const struct pac
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__s64 sum = 0;
 
-	if (data + p->l2 + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) > end)
+	if (data + sizeof(struct ethhdr) > end || data + l3_at(p) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) > end)
 		return DROP_MALFORMED;
-	if (unlikely(!rewrite_ttl(data + p->l2, live, v6)))
+	if (unlikely(!rewrite_ttl(data + l3_at(p), live, v6)))
 		return DROP_TTL_EXPIRED;
-	if (likely(!hop->outer_length && !hop->vlan && p->l2 == sizeof(struct ethhdr))) {
+	if (likely(!hop->outer_length && !hop->vlan && l3_at(p) == sizeof(struct ethhdr))) {
 		rewrite_macs(data, hop);
 	} else {
 		if (wants_sum(hop))
-			sum = sum_of(ctx, p, data + p->l2, plain, v6);
+			sum = sum_of(ctx, p, data + l3_at(p), plain, v6);
 		if (unlikely(sum < 0))
 			return DROP_MALFORMED;
 		if (unlikely(!rebuild(ctx, p, hop, sum, v6)))

@@ -47,10 +47,10 @@ static __always_inline void swap_macs(struct ethhdr *eth)
 static __always_inline enum verdict echo(const struct packet *p, struct icmp_header *icmp, void *data, void *end, const bool v6)
 {
 	__u8 request = v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO_REQUEST, reply = v6 ? ICMP6_ECHO_REPLY : ICMP_ECHO_REPLY;
-	struct ipv6hdr *ip6 = data + p->l2;
-	struct iphdr *ip4 = data + p->l2;
+	struct ipv6hdr *ip6 = data + l3_at(p);
+	struct iphdr *ip4 = data + l3_at(p);
 
-	if (icmp->code != 0 || (v6 ? (void *)(ip6 + 1) : (void *)(ip4 + 1)) > end)
+	if (icmp->code != 0 || data + sizeof(struct ethhdr) > end || (v6 ? (void *)(ip6 + 1) : (void *)(ip4 + 1)) > end)
 		return DROP_UNSUPPORTED_ICMP;
 	if (!within_limit(LIMIT_ECHO, options.echo_limit))
 		return DROP_RATE_LIMITED;
@@ -67,7 +67,8 @@ static __always_inline enum verdict echo(const struct packet *p, struct icmp_hea
 
 		ip4->saddr = ip4->daddr;
 		ip4->daddr = client;
-		ip4->check = csum_replace(ip4->check, bpf_htons(ip4->ttl << 8 | IPPROTO_ICMP), bpf_htons(REPLY_TTL << 8 | IPPROTO_ICMP));
+		ip4->check = csum_replace(ip4->check, bpf_htons(ip4->ttl << 8 | IPPROTO_ICMP),
+					  bpf_htons(REPLY_TTL << 8 | IPPROTO_ICMP));
 		ip4->ttl = REPLY_TTL;
 	}
 	swap_macs(data);
@@ -149,7 +150,7 @@ static __always_inline enum verdict receive_icmp(struct xdp_md *ctx, struct pack
 	if (l4 > L4_FURTHEST)
 		return DROP_EXTENSION_HEADER;
 	icmp = data + l4;
-	if ((void *)(icmp + 1) > end || p->length + p->l2 < l4 + sizeof(*icmp))
+	if ((void *)(icmp + 1) > end || p->length + l3_at(p) < l4 + sizeof(*icmp))
 		return DROP_MALFORMED;
 	if (icmp->type == (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO_REQUEST))
 		return echo(p, icmp, data, end, v6);

@@ -80,6 +80,12 @@ struct packet {
 	__u8 tcp_flags;
 };
 
+/* Where the IP header begins, 14 or 18, in a form that the verifier knows to be small even after a call that might have changed it. */
+static __always_inline __u32 l3_at(const struct packet *p)
+{
+	return p->l2 & 31;
+}
+
 /* False if there is no whole Ethernet header. A second tag (802.1ad, or 802.1Q twice) makes the frame not IP: the kernel's affair. */
 static __always_inline bool parse_frame(struct frame *f, void *data, void *end)
 {

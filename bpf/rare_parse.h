@@ -21,11 +21,11 @@ struct rest {
 
 static __always_inline enum verdict rest_of_ipv4(struct packet *p, struct rest *r, void *data, void *end)
 {
-	struct iphdr *ip = data + p->l2;
+	struct iphdr *ip = data + l3_at(p);
 
 	if ((void *)(ip + 1) > end || ip->ihl < 5)
 		return DROP_MALFORMED;
-	r->l4 = p->l2 + ip->ihl * 4;
+	r->l4 = l3_at(p) + ip->ihl * 4;
 	r->id = ip->id;
 	r->carried = ip->protocol;
 	r->fragment = ip->frag_off & bpf_htons(0x3fff);
@@ -61,14 +61,17 @@ static __always_inline __u32 extension_length(__u8 type, const struct extension 
 
 static __always_inline enum verdict rest_of_ipv6(struct packet *p, struct rest *r, void *data, void *end)
 {
-	__u32 at = p->l2 + sizeof(struct ipv6hdr), length;
+	__u32 at = l3_at(p) + sizeof(struct ipv6hdr), length;
 
 	for (int i = 0; i <= EXTENSION_HEADERS; i++) {
-		struct extension *e = data + at;
+		struct extension *e;
 
 		r->l4 = at;
 		if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_ICMPV6 || r->later)
 			break;
+		if (at > L4_FURTHEST || i == EXTENSION_HEADERS)
+			return DROP_EXTENSION_HEADER;
+		e = data + at;
 		if ((void *)(e + 1) > end)
 			return p->protocol == IPPROTO_NONE ? DROP_UNSUPPORTED_PROTOCOL : DROP_MALFORMED;
 		length = extension_length(p->protocol, e);
@@ -82,10 +85,9 @@ static __always_inline enum verdict rest_of_ipv6(struct packet *p, struct rest *
 		}
 		p->protocol = e->next;
 		at += length;
-		if (at > L4_FURTHEST || i == EXTENSION_HEADERS)
-			return DROP_EXTENSION_HEADER;
+		OPAQUE(at);
 	}
-	if (p->length + p->l2 < r->l4 || data + p->l2 + p->length > end)
+	if (p->length + l3_at(p) < r->l4 || data + l3_at(p) + p->length > end)
 		return DROP_MALFORMED;
 	return PASS_NOT_IP;
 }
@@ -102,7 +104,7 @@ static __always_inline enum verdict parse_rest(struct packet *p, struct rest *r,
 		return verdict;
 	if (at > L4_FURTHEST)
 		return DROP_EXTENSION_HEADER;
-	return parse_l4(p, data + at, end, p->length + p->l2 - at, v6 ? 6 : 4) == STEP_BALANCE ? verdict : DROP_MALFORMED;
+	return parse_l4(p, data + at, end, p->length + l3_at(p) - at, v6 ? 6 : 4) == STEP_BALANCE ? verdict : DROP_MALFORMED;
 }
 
 #endif

@@ -30,8 +30,8 @@ class Path:
     """How a frame gets to a backend, or to the gateway on the way to it.
 
     `ifindex` is the physical egress (of a bond an active member, `bond` being its ifindex), `vlan` the 802.1Q id that frames
-    leave with, 0 for none; `mtu` the largest IP packet in bytes. `source` is the address the kernel would send from: of probes, and
-    of a tunnel's outer header. With a `gateway` only tunnelled packets get there: the MAC is the gateway's.
+    leave with, 0 for none; `mtu` the largest IP packet in bytes. `source` is the address the kernel would send from: of probes
+    and of a tunnel's outer header. With a `gateway` only tunnelled packets get there: the MAC is the gateway's.
     """
 
     ifindex: int
