@@ -60,6 +60,7 @@ from fairlead.model.status import (
     ServiceStatus,
     Status,
     TableStatus,
+    TunnelStatus,
     VipStatus,
 )
 
@@ -109,6 +110,7 @@ __all__ = [
     "Ttl",
     "Tunnel",
     "TunnelKind",
+    "TunnelStatus",
     "VipStatus",
     "Vlan",
     "host_prefix",

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """`mode` is "native" or "generic"."""
+    """`mode` is "native" or "generic"; `bond` the name of the bond that it belongs to; not `active`: it forwards nothing now."""
 
     name: str
     mode: str
+    bond: str = ""
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,18 @@ class TableStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """What the network between us and a backend says of our tunnel to it: ICMP errors, the last in words, its Unix time."""
+
+    backend: str
+    kind: str  # "ipip", "gre", "fou", "gue"
+    port: int  # of UDP, 0 without
+    errors: int
+    last_error: str
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What is known, at one moment: the one object behind `status`, `status --json`, the API, and later console and metrics."""
 
@@ -97,3 +111,4 @@ class Status:
     tables_hash: str
     repairs: int
     warnings: tuple[str, ...]
+    tunnels: tuple[TunnelStatus, ...] = ()  # those that an error came about
