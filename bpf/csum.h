@@ -39,28 +39,31 @@ static __always_inline __u32 csum_u64(__u64 words)
 __noinline __s64 csum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 {
 	void *from = (void *)(long)ctx->data + (offset & 63), *end = (void *)(long)ctx->data_end;
-	__u32 sum = 0, at = 0;
+	__u32 whole = length / CSUM_CHUNK * CSUM_CHUNK, sum = 0, at = whole;
 
+	if (length > CSUM_MOST)
+		return -1;
+	/* The last bytes first: the other way round each number of chunks would be followed through each number of bytes. */
+	for (int i = 0; i < CSUM_CHUNK - 1; i++) {
+		if (at >= length)
+			break;
+		if (at > CSUM_MOST || from + at + 1 > end)
+			return -1;
+		sum += (__u32) * (__u8 *)(from + at) << (i & 1) * 8;
+		at++;
+		OPAQUE(at);
+	}
+	at = 0;
 	for (int i = 0; i < CSUM_MOST / CSUM_CHUNK; i++) {
-		if (at + CSUM_CHUNK > length)
+		OPAQUE(at);
+		if (at >= whole)
 			break;
 		if (from + at + CSUM_CHUNK > end)
 			return -1;
 		sum = bpf_csum_diff(NULL, 0, from + at, CSUM_CHUNK, sum);
 		at += CSUM_CHUNK;
-		OPAQUE(at);
 	}
-	sum = csum_fold(sum);
-	for (int i = 0; i < CSUM_CHUNK; i++) {
-		if (at >= length)
-			return sum;
-		if (at > CSUM_MOST || from + at + 1 > end)
-			return -1;
-		sum += (__u32) * (__u8 *)(from + at) << (at & 1) * 8;
-		at++;
-		OPAQUE(at);
-	}
-	return at == length ? sum : -1;
+	return at == whole ? csum_fold(sum) : -1;
 }
 
 /* Of `bytes` bytes at `from`, a multiple of 4 within bounds that the caller has checked. For answers: a helper call is cheap there. */

@@ -6,61 +6,11 @@
 #ifndef FAIRLEAD_FORWARD_H
 #define FAIRLEAD_FORWARD_H
 
-#include "csum.h"
 #include "encap.h"
 #include "maps.h"
 #include "parse.h"
+#include "rewrite.h"
 #include "tails.h"
-
-/* The TTL a packet leaves with, or 0 if it may not leave. */
-static __always_inline __u32 ttl_after(__u32 ttl, __u64 live)
-{
-	__u32 rule = live >> DESTINATION_TTL_SHIFT & ((1 << DESTINATION_TTL_BITS) - 1);
-
-	if (likely(rule == TTL_ONE))
-		return ttl ? 1 : 0;
-	if (rule == TTL_DECREMENT)
-		return ttl ? ttl - 1 : 0;
-	return ttl;
-}
-
-/* Loop protection: with TTL 1 a host that does not own the VIP cannot send the packet on. False if it must be dropped. */
-static __always_inline bool rewrite_ttl(void *l3, __u64 live, const bool v6)
-{
-	__u8 *field = (__u8 *)l3 + (v6 ? offsetof(struct ipv6hdr, hop_limit) : offsetof(struct iphdr, ttl));
-	__u32 ttl = *field, next = ttl_after(ttl, live);
-
-	if (unlikely(!next))
-		return false;
-	if (!v6) {
-		struct iphdr *ip = l3;
-		__u16 protocol = ip->protocol;
-
-		/* TTL and protocol share a checksummed word; TTL is its first byte. */
-		ip->check = csum_replace(ip->check, bpf_htons(ttl << 8 | protocol), bpf_htons(next << 8 | protocol));
-	}
-	*field = next;
-	return true;
-}
-
-/* Destination and source MAC in three words; the frame is aligned to two bytes and the row to four. */
-static __always_inline void rewrite_macs(struct ethhdr *eth, const struct nexthop *hop)
-{
-	__u32 *to = (__u32 *)eth;
-	const __u32 *from = (const __u32 *)hop->mac_destination;
-
-	to[0] = from[0];
-	to[1] = from[1];
-	to[2] = from[2];
-}
-
-/* The next hop that a destination's `live` names, NULL for none. */
-static __always_inline struct nexthop *next_hop(__u64 live)
-{
-	__u32 index = live & ((1 << DESTINATION_NEXTHOP_BITS) - 1);
-
-	return index ? bpf_map_lookup_elem(&nexthops, &index) : NULL;
-}
 
 static __always_inline bool stays_on_interface(const struct xdp_md *ctx, const struct packet *p, const struct nexthop *hop)
 {
@@ -175,6 +125,27 @@ static __always_inline enum verdict forward(struct xdp_md *ctx, const struct pac
 			verdict = TX_ENCAPSULATED;
 	}
 	return leave(ctx, p, hop, verdict);
+}
+
+/* The same for packets that are not plain, as functions that the verifier looks at once. */
+__noinline int forward_ipv4(struct xdp_md *ctx, struct packet *p, __u64 live, int verdict)
+{
+	struct nexthop *hop = next_hop(live);
+
+	return p && hop ? (int)forward(ctx, p, hop, live, verdict, false, false) : DROP_NO_NEXT_HOP;
+}
+
+__noinline int forward_ipv6(struct xdp_md *ctx, struct packet *p, __u64 live, int verdict)
+{
+	struct nexthop *hop = next_hop(live);
+
+	return p && hop ? (int)forward(ctx, p, hop, live, verdict, false, true) : DROP_NO_NEXT_HOP;
+}
+
+static __always_inline enum verdict forward_rare(struct xdp_md *ctx, struct packet *p, __u64 live, enum verdict verdict,
+						 const bool v6)
+{
+	return v6 ? forward_ipv6(ctx, p, live, verdict) : forward_ipv4(ctx, p, live, verdict);
 }
 
 #endif

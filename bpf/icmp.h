@@ -132,7 +132,7 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct packet *p, 
 		return DROP_TOO_BIG;
 	p->entropy = flow.entropy;
 	count_destination(c.id, p->length);
-	return forward(ctx, p, hop, c.live, TX_ICMP_RELAYED, false, v6);
+	return forward_rare(ctx, p, c.live, TX_ICMP_RELAYED, v6);
 }
 
 static __always_inline bool is_error(__u8 type, const bool v6)

@@ -59,34 +59,46 @@ static __always_inline __u32 extension_length(__u8 type, const struct extension 
 	}
 }
 
+#define AT_L4 1000 /* no further extension header: the layer 4 header begins here */
+
+/* Goes past one extension header: PASS_NOT_IP if there was one, AT_L4, or the verdict. `p->protocol` is of the header at r->l4. */
+static __always_inline int pass_extension(struct packet *p, struct rest *r, void *data, void *end)
+{
+	struct extension *e;
+	__u32 length;
+
+	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_ICMPV6 || r->later)
+		return AT_L4;
+	if (r->l4 > L4_FURTHEST)
+		return DROP_EXTENSION_HEADER;
+	e = data + r->l4;
+	if ((void *)(e + 1) > end)
+		return p->protocol == IPPROTO_NONE ? DROP_UNSUPPORTED_PROTOCOL : DROP_MALFORMED;
+	length = extension_length(p->protocol, e);
+	if (!length)
+		return DROP_UNSUPPORTED_PROTOCOL;
+	if (p->protocol == IPPROTO_FRAGMENT) {
+		r->fragment = e->fragment & bpf_htons(0xfff9);
+		r->later = e->fragment & bpf_htons(0xfff8);
+		r->id = e->id;
+		r->carried = e->next;
+	}
+	p->protocol = e->next;
+	r->l4 += length;
+	return PASS_NOT_IP;
+}
+
 static __always_inline enum verdict rest_of_ipv6(struct packet *p, struct rest *r, void *data, void *end)
 {
-	__u32 at = l3_at(p) + sizeof(struct ipv6hdr), length;
+	int passed = PASS_NOT_IP;
 
-	for (int i = 0; i <= EXTENSION_HEADERS; i++) {
-		struct extension *e;
-
-		r->l4 = at;
-		if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_ICMPV6 || r->later)
-			break;
-		if (at > L4_FURTHEST || i == EXTENSION_HEADERS)
-			return DROP_EXTENSION_HEADER;
-		e = data + at;
-		if ((void *)(e + 1) > end)
-			return p->protocol == IPPROTO_NONE ? DROP_UNSUPPORTED_PROTOCOL : DROP_MALFORMED;
-		length = extension_length(p->protocol, e);
-		if (!length)
-			return DROP_UNSUPPORTED_PROTOCOL;
-		if (p->protocol == IPPROTO_FRAGMENT) {
-			r->fragment = e->fragment & bpf_htons(0xfff9);
-			r->later = e->fragment & bpf_htons(0xfff8);
-			r->id = e->id;
-			r->carried = e->next;
-		}
-		p->protocol = e->next;
-		at += length;
-		OPAQUE(at);
-	}
+	r->l4 = l3_at(p) + sizeof(struct ipv6hdr);
+#pragma unroll /* left as a loop it has a back edge that verifiers before 6.5 refuse */
+	for (int i = 0; i <= EXTENSION_HEADERS; i++)
+		if (passed == PASS_NOT_IP)
+			passed = pass_extension(p, r, data, end);
+	if (passed != AT_L4)
+		return passed == PASS_NOT_IP ? DROP_EXTENSION_HEADER : passed;
 	if (p->length + l3_at(p) < r->l4 || data + l3_at(p) + p->length > end)
 		return DROP_MALFORMED;
 	return PASS_NOT_IP;
@@ -105,6 +117,17 @@ static __always_inline enum verdict parse_rest(struct packet *p, struct rest *r,
 	if (at > L4_FURTHEST)
 		return DROP_EXTENSION_HEADER;
 	return parse_l4(p, data + at, end, p->length + l3_at(p) - at, v6 ? 6 : 4) == STEP_BALANCE ? verdict : DROP_MALFORMED;
+}
+
+/* As functions that the verifier looks at once: eight headers of five kinds are many paths. */
+__noinline int parse_rest_ipv4(struct xdp_md *ctx, struct packet *p, struct rest *r)
+{
+	return p && r ? (int)parse_rest(p, r, (void *)(long)ctx->data, (void *)(long)ctx->data_end, false) : DROP_MALFORMED;
+}
+
+__noinline int parse_rest_ipv6(struct xdp_md *ctx, struct packet *p, struct rest *r)
+{
+	return p && r ? (int)parse_rest(p, r, (void *)(long)ctx->data, (void *)(long)ctx->data_end, true) : DROP_MALFORMED;
 }
 
 #endif
