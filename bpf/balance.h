@@ -29,14 +29,16 @@ static __always_inline int decide(struct packet *p, struct choice *c, const bool
 	struct destination *row;
 	bool track = true;
 	struct flow f;
+	__u32 id = 0; /* a map key may not stand in what a function was handed: kernels before 6.5 */
 	__u64 next;
 	int chosen;
 
 	if (unlikely(!find_flow(p, &f, v6)))
 		return DROP_NO_SERVICE;
 	if (f.word) {
-		c->id = word_destination(f.word);
-		row = bpf_map_lookup_elem(&destinations, &c->id);
+		id = word_destination(f.word);
+		row = bpf_map_lookup_elem(&destinations, &id);
+		c->id = id;
 		c->live = row ? READ_ONCE(row->live) : 0;
 		if (likely(c->live && serves(row, p, v6))) {
 			if (look_only)
@@ -52,12 +54,13 @@ static __always_inline int decide(struct packet *p, struct choice *c, const bool
 			track = false; /* a flow of another service has this tag (1 in 2^32): leave it in peace */
 		}
 	}
-	chosen = choose(p, &row, &c->id, &track, v6);
+	chosen = choose(p, &row, &id, &track, v6);
 	if (chosen != CHOSEN)
 		return chosen;
+	c->id = id;
 	c->live = READ_ONCE(row->live);
-	if (!look_only && track && remember(p, &f, c->id, v6))
-		count_flow(c->id);
+	if (!look_only && track && remember(p, &f, id, v6))
+		count_flow(id);
 	return CHOSEN;
 }
 

@@ -37,13 +37,15 @@ static __always_inline bool follow_fragment(const struct packet *p, const struct
 	struct fragment_key key;
 	struct destination *row;
 	struct fragment *first;
+	__u32 id;
 
 	fragment_key(&key, p, r, v6);
 	first = bpf_map_lookup_elem(&fragments, &key);
 	if (!first || (__u32)(bpf_jiffies64() >> options.fine_shift) - first->seen > FRAGMENT_LIFETIME)
 		return false;
-	c->id = first->destination;
-	row = bpf_map_lookup_elem(&destinations, &c->id);
+	id = first->destination;
+	row = bpf_map_lookup_elem(&destinations, &id);
+	c->id = id;
 	if (!row)
 		return false;
 	c->live = READ_ONCE(row->live);
