@@ -2,8 +2,8 @@
 
     programs.py OBJECT...
 
-A program that grows shows here first, long before the verifier's limit of a million visited instructions does. Loading goes through
-libbpf with the objects' own placeholder sizes; nothing is pinned or attached. Exits with 1 if the verifier refuses a program.
+A program that grows shows here first, long before it meets the verifier's limit of a million visited instructions. Loading goes
+through libbpf with the objects' own placeholder sizes; nothing is pinned or attached. Exits with 1 if a program is refused.
 """
 
 from __future__ import annotations
