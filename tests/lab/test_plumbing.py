@@ -156,7 +156,7 @@ def test_reasons_are_plain(pair: Pair) -> None:
     pair.ip("route", "add", "10.20.0.0/16", "via", "10.9.0.254")
     pair.ip("route", "add", "blackhole", "10.30.0.0/16")
     reasons = {
-        "10.20.0.1": "is behind gateway 10.9.0.254: needs a tunnel",
+        "10.20.0.1": "no neighbour on eth0: gateway 10.9.0.254 does not answer",
         "10.30.0.1": "its route is a blackhole",
         "10.40.0.1": "no route",
         "10.9.0.1": "is an address of this machine",
