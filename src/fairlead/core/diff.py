@@ -20,7 +20,7 @@ from fairlead.core.rows import RegistryRow, RowKey, named, parsed
 from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Fill, Have
 from fairlead.core.wants import WantDestination, WantService
-from fairlead.model import Path, Publish, Store, Ttl
+from fairlead.model import OnDown, Path, Publish, Scheduler, Store, Ttl
 
 
 class ServiceDiff:
@@ -167,7 +167,7 @@ class ServiceDiff:
             if found is None:
                 return False
             base = found
-        live = self.rows.service_live(base, size, self.want.sticky)
+        live = self.rows.pointed(self.want.live, base, size)
         return (row is not None and row.live == live) or self._point(number, live, base, size)
 
     def _nodes(self) -> tuple[tuple[bytes, int, int], ...]:
@@ -175,17 +175,24 @@ class ServiceDiff:
 
     def _same(self, base: int) -> bool:
         fill = self.have.fills.get(base)
-        return fill is not None and fill.size == self.want.size and fill.nodes == self._nodes()
+        want = self.want
+        return fill is not None and (fill.size, fill.scheduler, fill.nodes) == (want.size, want.scheduler, self._nodes())
+
+    def _indices(self) -> bytes:
+        """The scheduler's choice for each slot, as indices into `nodes`."""
+        size, weights = self.want.size, [d.weight for d, _ in self.nodes]
+        if self.want.scheduler is Scheduler.RENDEZVOUS:
+            return self.tools.rendezvous.fill(size, [d.packed for d, _ in self.nodes], weights)
+        walks = [permutation(d.backend, size) for d, _ in self.nodes]
+        return self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
 
     def _fill(self, old: int, rebuild: bool) -> int | None:
         """The base of a region with the right slots: the present one if it has them already, else a new one; None if there is no
         room.
         """
-        size, weights = self.want.size, [d.weight for d, _ in self.nodes]
-        walks = [permutation(d.backend, size) for d, _ in self.nodes]
-        indices = self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
+        size, indices = self.want.size, self._indices()
         slots = self.tools.maglev.translate(indices, [number for _, number in self.nodes])
-        fill = Fill(self._nodes(), size, zlib.crc32(slots), self._digest(indices))
+        fill = Fill(self._nodes(), self.want.scheduler, size, zlib.crc32(slots), self._digest(indices))
         change = size
         if old:
             present = self.have.region(old, size)
@@ -210,7 +217,7 @@ class ServiceDiff:
 
     def _digest(self, indices: bytes) -> bytes:
         """What `tables_hash` takes from one service: names, never local numbers."""
-        text = blake2b(f"{self.name} {self.want.size}\n".encode(), digest_size=16)
+        text = blake2b(f"{self.name} {self.want.scheduler.value} {self.want.size}\n".encode(), digest_size=16)
         for destination, _ in self.nodes:
             text.update(destination.packed + destination.weight.to_bytes(8, "little"))
         text.update(indices)
@@ -281,7 +288,7 @@ def remove_destinations(have: Have, key: RowKey, wanted: set[bytes], chain: Chai
     ]
     for number in sorted({*own, *have.spare.get(key, ())}):
         row = have.destinations[number]
-        live = have.rows.destination_live(row.hop, State.GONE, Ttl.ONE, False)
+        live = have.rows.destination_live(row.hop, State.GONE, Ttl.ONE, OnDown.MOVE)
         backend = unmapped(row.backend)
         chain.add(f"remove destination {number}: {backend} for {named(key)}", publish(have, "destinations", number, live))
 

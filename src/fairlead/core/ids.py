@@ -41,10 +41,10 @@ class Item(NamedTuple):
 class FullError(Exception):
     """Nothing of that kind is free; `waiting` says that some of it will be after the next collection. Never leaves `core`."""
 
-    def __init__(self, what: str, waiting: bool) -> None:
-        self.what = what
+    def __init__(self, kind: Kind, waiting: bool) -> None:
+        self.kind = kind
         self.waiting = waiting
-        super().__init__(what)
+        super().__init__(kind.value)
 
 
 class Numbers:
@@ -203,14 +203,14 @@ class Holdings:
         """A free number, now taken; FullError when there is none."""
         number = self._numbers[kind].take()
         if number is None:
-            raise FullError(kind.value, self._any(kind))
+            raise FullError(kind, self._any(kind))
         return Item(kind, number)
 
     def take_region(self, length: int, rebuild: bool) -> Item:
         """A free region of `length` elements; FullError when there is none, or when only a rebuild may have it."""
         start = self.regions.take(length, rebuild)
         if start is None:
-            raise FullError(Kind.REGION.value, self._any(Kind.REGION))
+            raise FullError(Kind.REGION, self._any(Kind.REGION))
         return Item(Kind.REGION, start, length)
 
     def _any(self, kind: Kind) -> bool:
@@ -277,4 +277,4 @@ def place(
         elif target not in seen and len(seen) < limit:
             seen.add(target)
             queue.append(target)
-    raise FullError(Kind.PLACE.value, resting)
+    raise FullError(Kind.PLACE, resting)

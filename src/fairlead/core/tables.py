@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fairlead.core.hashes import service_places
 from fairlead.core.ids import Holdings, Item, Kind
 from fairlead.core.plan import State
-from fairlead.core.rows import MIRRORED, DestinationRow, RegistryRow, RowKey, Rows, ServiceRow
-from fairlead.model import Geometry, Op, Publish, Store
+from fairlead.core.rows import MIRRORED, DestinationRow, InterfaceRow, RegistryRow, RowKey, Rows, ServiceRow
+from fairlead.model import Geometry, Op, Publish, Scheduler, Store
 
 _CHUNK = 1 << 16
 _ZERO = bytes(_CHUNK)
@@ -25,6 +25,7 @@ class Fill:
     """What a slot region was filled with: (address, weight, id) of each node, `crc` of its bytes, `digest` for `tables_hash`."""
 
     nodes: tuple[tuple[bytes, int, int], ...]
+    scheduler: Scheduler
     size: int
     crc: int
     digest: bytes
@@ -53,7 +54,7 @@ class Have:
         self.spare: dict[RowKey, set[int]] = {}  # key -> ids that name a backend a second time
         self.hops: dict[bytes, int] = {}  # contents -> index
         self.hop_rows: dict[int, bytes] = {}
-        self.interfaces: dict[int, tuple[int, int]] = {}  # place -> (ifindex, live)
+        self.interfaces: dict[int, InterfaceRow] = {}  # by place
         self.fills: dict[int, Fill] = {}  # by base
         self.holdings = Holdings(geometry.services, geometry.destinations, geometry.nexthops, geometry.slots)
         self.images = {table: bytearray(self._bytes(table)) for table in MIRRORED}

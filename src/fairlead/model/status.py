@@ -18,12 +18,16 @@ class InterfaceStatus:
 
 @dataclass(frozen=True, slots=True)
 class VipStatus:
-    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is."""
+    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is. Counters: sums over its services."""
 
     address: str
     state: str
     announced: bool
     reason: str
+    packets: int = 0
+    bytes: int = 0
+    flows: int = 0
+    new_flows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class BackendStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """`state` is "up" or "down"."""
+    """`state` is "up" or "down". Counters: sums over its backends, as they are configured now."""
 
     name: str
     vip: str
@@ -57,6 +61,10 @@ class ServiceStatus:
     available: int
     slots: int
     backends: tuple[BackendStatus, ...]
+    packets: int = 0
+    bytes: int = 0
+    flows: int = 0
+    new_flows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,13 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """Use of one table: `used` of `rows`; `bytes` of kernel memory."""
+    """Use of one table: `used` of `rows`; `bytes` of kernel memory; `limit`: the configuration key that makes it larger."""
 
     name: str
     used: int
     rows: int
     bytes: int
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
