@@ -17,15 +17,16 @@ static __always_inline struct cell *cell_of(__u32 id)
 	return bpf_map_lookup_elem(&counters, &index);
 }
 
-/* One packet of `length` bytes goes to this destination. */
-static __always_inline void count_destination(__u32 id, __u32 length)
+/* What became of a packet of `length` bytes for this destination: counted there if it was sent. */
+static __always_inline enum verdict counted(enum verdict verdict, __u32 id, __u32 length)
 {
-	struct cell *cell = cell_of(id);
+	struct cell *cell = (int)verdict < 0 ? NULL : cell_of(id);
 
 	if (cell) {
 		cell->packets++;
 		cell->bytes += length;
 	}
+	return verdict;
 }
 
 /* A flow entry was made for this destination. */

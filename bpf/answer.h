@@ -150,16 +150,19 @@ static __always_inline struct tcp_header reset_for(const struct tcp_header *t, _
 	return rst;
 }
 
-/* `l4` is where the TCP header is in the frame. */
-static __always_inline bool tcp_reset(struct xdp_md *ctx, const struct packet *p, __u32 l4, const bool v6)
+static __always_inline bool tcp_reset(struct xdp_md *ctx, const struct packet *p, const struct rest *r, const bool v6)
 {
 	const __u32 ip_length = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct tcp_header *t = data + l4, rst;
+	struct tcp_header *t = data + l4_at(r), rst;
+	__u32 room = p->length + l3_at(p) - r->l4, header;
 
 	if ((void *)(t + 1) > end)
 		return false;
-	rst = reset_for(t, p->length + l3_at(p) - l4 - (t->offset >> 4) * 4);
+	header = (t->offset >> 4) * 4;
+	if (header < sizeof(*t) || header > room)
+		return false;
+	rst = reset_for(t, room - header);
 	if (!reshape(ctx, p, ip_length + sizeof(rst), 0))
 		return false;
 	data = (void *)(long)ctx->data;

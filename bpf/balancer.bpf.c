@@ -43,8 +43,7 @@ static __always_inline enum verdict balance(struct xdp_md *ctx, struct packet *p
 		return answer(ctx, TAIL_TOO_BIG);
 	if (unlikely(sum_unknown(p, hop, data, end, v6)))
 		return answer(ctx, TAIL_RARE);
-	count_destination(c.id, p->length);
-	return forward(ctx, p, hop, c.live, TX_FORWARDED, true, v6);
+	return counted(forward(ctx, p, hop, c.live, TX_FORWARDED, true, v6), c.id, p->length);
 }
 
 /* From the IP header on. */

@@ -43,6 +43,16 @@ static __always_inline void swap_macs(struct ethhdr *eth)
 	__builtin_memcpy(eth->h_source, was, ETH_ALEN);
 }
 
+/* Only to a single host may an answer go (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e.6)). */
+static __always_inline bool from_one_host(const struct packet *p, const bool v6)
+{
+	__u8 first = v6 ? p->saddr[0] : p->saddr[1]; /* of the source address, as it lies in memory */
+
+	if (v6)
+		return first != 0xff && (p->saddr[0] || p->saddr[1] > (1ULL << 56));
+	return first != 0 && first != 127 && first < 224;
+}
+
 /* Turns a request into a reply in place. Type is the high byte of its checksummed word; swapped addresses leave all sums as they were. */
 static __always_inline enum verdict echo(const struct packet *p, struct icmp_header *icmp, void *data, void *end, const bool v6)
 {
@@ -50,7 +60,8 @@ static __always_inline enum verdict echo(const struct packet *p, struct icmp_hea
 	struct ipv6hdr *ip6 = data + l3_at(p);
 	struct iphdr *ip4 = data + l3_at(p);
 
-	if (icmp->code != 0 || data + sizeof(struct ethhdr) > end || (v6 ? (void *)(ip6 + 1) : (void *)(ip4 + 1)) > end)
+	if (icmp->code != 0 || !from_one_host(p, v6) || data + sizeof(struct ethhdr) > end ||
+	    (v6 ? (void *)(ip6 + 1) : (void *)(ip4 + 1)) > end)
 		return DROP_UNSUPPORTED_ICMP;
 	if (!within_limit(LIMIT_ECHO, options.echo_limit))
 		return DROP_RATE_LIMITED;
@@ -131,8 +142,7 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct packet *p, 
 	if (!fits(ctx, p, hop))
 		return DROP_TOO_BIG;
 	p->entropy = flow.entropy;
-	count_destination(c.id, p->length);
-	return forward_rare(ctx, p, c.live, TX_ICMP_RELAYED, v6);
+	return counted(forward_rare(ctx, p, c.live, TX_ICMP_RELAYED, v6), c.id, p->length);
 }
 
 static __always_inline bool is_error(__u8 type, const bool v6)
@@ -142,15 +152,14 @@ static __always_inline bool is_error(__u8 type, const bool v6)
 	return type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM;
 }
 
-static __always_inline enum verdict receive_icmp(struct xdp_md *ctx, struct packet *p, __u32 l4, const bool v6)
+static __always_inline enum verdict receive_icmp(struct xdp_md *ctx, struct packet *p, const struct rest *r, const bool v6)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct icmp_header *icmp;
+	struct icmp_header *icmp = data + l4_at(r);
 
-	if (l4 > L4_FURTHEST)
+	if (r->l4 > L4_FURTHEST)
 		return DROP_EXTENSION_HEADER;
-	icmp = data + l4;
-	if ((void *)(icmp + 1) > end || p->length + l3_at(p) < l4 + sizeof(*icmp))
+	if ((void *)(icmp + 1) > end || p->length + l3_at(p) < r->l4 + sizeof(*icmp))
 		return DROP_MALFORMED;
 	if (icmp->type == (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO_REQUEST))
 		return echo(p, icmp, data, end, v6);

@@ -32,8 +32,7 @@ static __always_inline enum verdict balance_rare(struct xdp_md *ctx, struct pack
 		return answer(ctx, TAIL_TOO_BIG);
 	if (r->fragment && !r->later)
 		remember_fragment(p, r, c.id, v6);
-	count_destination(c.id, p->length);
-	return forward_rare(ctx, p, c.live, TX_FORWARDED, v6);
+	return counted(forward_rare(ctx, p, c.live, TX_FORWARDED, v6), c.id, p->length);
 }
 
 /* The packet again, from its first byte, with whatever headers it has. PASS_NOT_IP if it is for a VIP and was understood. */
@@ -59,7 +58,7 @@ static __always_inline enum verdict receive_rare(struct xdp_md *ctx, struct pack
 	if (r.later || p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
 		return balance_rare(ctx, p, &r, v6);
 	if (p->protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
-		return r.fragment ? DROP_UNSUPPORTED_ICMP : receive_icmp(ctx, p, r.l4, v6);
+		return r.fragment ? DROP_UNSUPPORTED_ICMP : receive_icmp(ctx, p, &r, v6);
 	return DROP_UNSUPPORTED_PROTOCOL;
 }
 

@@ -104,19 +104,28 @@ static __always_inline enum verdict rest_of_ipv6(struct packet *p, struct rest *
 	return PASS_NOT_IP;
 }
 
+/* Where the layer 4 header begins, in a form that the verifier knows to be small wherever the value was kept. */
+static __always_inline __u32 l4_at(const struct rest *r)
+{
+	__u32 at = r->l4;
+
+	OPAQUE(at);
+	return at & (2 * L4_FURTHEST - 1);
+}
+
 /* PASS_NOT_IP (which cannot be meant here) if all is well, else why the packet is dropped. Fills protocol, ports and l4 of `p`. */
 static __always_inline enum verdict parse_rest(struct packet *p, struct rest *r, void *data, void *end, const bool v6)
 {
 	enum verdict verdict = v6 ? rest_of_ipv6(p, r, data, end) : rest_of_ipv4(p, r, data, end);
-	__u32 at = r->l4;
 
 	if (verdict != PASS_NOT_IP || r->later)
 		return verdict;
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return verdict;
-	if (at > L4_FURTHEST)
+	if (r->l4 > L4_FURTHEST)
 		return DROP_EXTENSION_HEADER;
-	return parse_l4(p, data + at, end, p->length + l3_at(p) - at, v6 ? 6 : 4) == STEP_BALANCE ? verdict : DROP_MALFORMED;
+	return parse_l4(p, data + l4_at(r), end, p->length + l3_at(p) - l4_at(r), v6 ? 6 : 4) == STEP_BALANCE ? verdict
+													      : DROP_MALFORMED;
 }
 
 /* As functions that the verifier looks at once: eight headers of five kinds are many paths. */

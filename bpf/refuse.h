@@ -8,6 +8,12 @@
 #include "answer.h"
 #include "rare.h"
 
+/* Whether an ICMP error may be made of the packet: what is quoted of it must hold its ports, so options and extension headers are out. */
+static __always_inline bool may_be_told(const struct packet *p, const struct rest *r, const bool v6)
+{
+	return from_one_host(p, v6) && !r->later && r->l4 == l3_at(p) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+}
+
 /* The size a sender is told: what the egress takes, less the outer header. */
 static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
 {
@@ -18,7 +24,7 @@ static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet 
 	struct rest r = {};
 	__u32 mtu;
 
-	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || r.later || decide_rare(p, &c, true, v6) != CHOSEN)
+	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || !may_be_told(p, &r, v6) || decide_rare(p, &c, true, v6) != CHOSEN)
 		return DROP_TOO_BIG;
 	hop = next_hop(c.live);
 	if (!hop || (void *)(ip + 1) > end)
@@ -43,11 +49,11 @@ static __always_inline enum verdict send_reset(struct xdp_md *ctx, struct packet
 
 	if (verdict != PASS_NOT_IP)
 		return verdict;
-	if (r.later || p->protocol != IPPROTO_TCP || p->tcp_flags & TCP_RST || r.l4 > L4_FURTHEST)
+	if (r.later || p->protocol != IPPROTO_TCP || p->tcp_flags & TCP_RST || r.l4 > L4_FURTHEST || !from_one_host(p, v6))
 		return DROP_NO_SERVICE;
 	if (!within_limit(LIMIT_RESET, options.reset_limit))
 		return DROP_RATE_LIMITED;
-	return tcp_reset(ctx, p, r.l4, v6) ? TX_RESET : DROP_MALFORMED;
+	return tcp_reset(ctx, p, &r, v6) ? TX_RESET : DROP_MALFORMED;
 }
 
 /* A port that no service has, of a VIP that says so: RST for TCP, port unreachable for UDP. */
@@ -55,10 +61,12 @@ static __always_inline enum verdict refuse_port(struct xdp_md *ctx, struct packe
 {
 	struct rest r = {};
 
-	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || r.later)
+	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP)
 		return DROP_NO_SERVICE;
 	if (p->protocol == IPPROTO_TCP)
 		return answer(ctx, TAIL_RESET);
+	if (!may_be_told(p, &r, v6))
+		return DROP_NO_SERVICE;
 	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
 		return DROP_RATE_LIMITED;
 	if (v6)
