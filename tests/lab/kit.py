@@ -64,10 +64,11 @@ class Lab:
 
     name: str
     xdp: str = "native"
+    topology: str = "simple"
     _config: str = field(default="", repr=False)
 
     def up(self, *options: str) -> Lab:
-        self.cli("up", "--xdp", self.xdp, *options)
+        self.cli("up", self.topology, "--xdp", self.xdp, *options)
         self._config = self.config_path.read_text()
         return self
 

@@ -40,8 +40,9 @@ DRAWING = """\
 VIPS = ("203.0.113.1", "fd1a:b:0:ff::1", "203.0.113.2", "fd1a:b:0:ff::2", "203.0.113.3")
 _NETS = {1: 10, 2: 20, 3: 30}
 _VLANS = """
-vlans: {20: 198.51.100.1/24}
-vlans6: {20: "fd1a:b:0:20::1/64"}
+# 10 is a label only, eth0 is untagged; the gateway in its host part leads to all that is in neither subnet
+vlans: {10: 192.0.2.2/24, 20: 198.51.100.0/24}
+vlans6: {10: "fd1a:b:0:10::2/64", 20: "fd1a:b:0:20::/64"}
 """
 
 
