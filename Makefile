@@ -22,7 +22,7 @@ EXTENSION := src/fairlead/_native/_ext.abi3.so
 EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready bpf ext tools kernels demo test check bench coverage requirements clean
+.PHONY: help setup ready bpf bpf-flags ext tools kernels demo test fuzz check bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ $(VENV)/.editable: pyproject.toml setup.py $(VENV)/.requirements
 	@touch $@
 
 bpf: $(BPF_OBJECTS) ## compile the BPF objects
+
+bpf-flags: # for the tests that compile mutants
+	@echo $(CLANG) $(BPF_FLAGS)
 
 # One rule for both source directories: VPATH would also find stale objects.
 define object_rule
@@ -79,6 +82,9 @@ test: setup ## everything, as root, one pytest run
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root: network namespaces and BPF" >&2; exit 1; }
 	@scripts/setup.sh kernels || true
 	@$(PYTHON) -m pytest tests
+
+fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
+	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)
 
 check: ready ## what needs no root: formats, warnings, types, layers, pure tests, what the programs weigh
 	@[ -z "$(C_SOURCES)" ] || $(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
