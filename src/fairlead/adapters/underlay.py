@@ -110,14 +110,21 @@ class Underlay:
         self._sockets: list[socket.socket] = []
         self._counts: dict[Key, _Count] = {}
 
-    def watch(self, tunnels: Iterable[tuple[Address, Tunnel]]) -> None:
-        """The tunnels there are now; those that stay keep their counts. Listens only while there are any. OSError."""
+    def watch(self, tunnels: Iterable[tuple[Address, Tunnel]]) -> list[str]:
+        """The tunnels there are now; those that stay keep their counts. Returns why it cannot listen, if it cannot.
+
+        Listens only while there are any.
+        """
         keys = {(address, tunnel.kind, _udp_port(tunnel)) for address, tunnel in tunnels}
         self._counts = {key: self._counts.get(key) or _Count() for key in keys}
-        if keys and not self._sockets:
-            self._open()
-        elif not keys:
+        if not keys:
             self.close()
+        elif not self._sockets:
+            try:
+                self._open()
+            except OSError as e:
+                return [f"ICMP errors about tunnels are not counted: {e.strerror} (raw sockets need CAP_NET_RAW)"]
+        return []
 
     def status(self) -> tuple[TunnelStatus, ...]:
         """The tunnels that an error came about."""
