@@ -201,14 +201,14 @@ class Reconciler:
         names = {link.ifindex: link.name for link in self._links or ()}
         return Tools(self._maglev, self._rendezvous, self._counters, names, int(self._clock() * 1e9))
 
-    def _counters(self, number: int) -> tuple[int, int, int]:
-        """What an id has counted so far, over all CPUs."""
-        stride, size, view = self._have.geometry.destinations, self._rows.size["counters"], self._tables.view("counters")
-        packets = octets = flows = 0
-        for at in range(number * size, self._have.geometry.cpus * stride * size, stride * size):
-            a, b, c = self._rows.read_cell(view, at)
-            packets, octets, flows = packets + a, octets + b, flows + c
-        return packets, octets, flows
+    def _counters(self, first: int, count: int) -> list[tuple[int, int, int]]:
+        """What `count` ids from `first` on have counted so far, over all CPUs."""
+        geometry, view = self._have.geometry, self._tables.view("counters")
+        starts = range(first, geometry.cpus * geometry.destinations, geometry.destinations)
+        cpus = [self._rows.read_cells(view, start, count) for start in starts]
+        if not any(any(cell) for cells in cpus for cell in cells):
+            return [(0, 0, 0)] * count
+        return [(sum(p), sum(o), sum(f)) for p, o, f in (zip(*cells, strict=True) for cells in zip(*cpus, strict=True))]
 
     def _ready(self, vip: Address) -> bool:
         """The tables hold the VIP and all its services."""

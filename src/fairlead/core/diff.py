@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from hashlib import blake2b
 
+from fairlead.core.diff_fresh import add_destinations
 from fairlead.core.hashes import unmapped
 from fairlead.core.ids import FullError, Item, Kind, Move, place
 from fairlead.core.maglev import permutation
@@ -34,6 +35,7 @@ class ServiceDiff:
         self.nodes: list[tuple[WantDestination, int]] = []
         self.worse: list[tuple[str, tuple[Store | Publish, ...]]] = []
         self.hops: dict[bytes, int] = {}
+        self.fresh: list[tuple[WantDestination, int, int]] = []  # with id and next hop
 
     def make(self) -> Chain:
         """Everything that this service needs, in order; nothing while its row stands at two places, which must say the same."""
@@ -47,6 +49,7 @@ class ServiceDiff:
             return self.chain
         for destination in self.want.destinations:
             self._destination(destination, number)
+        add_destinations(self.have, self.want, number, self.fresh, self.chain, self.tools)
         settled = self._slots(number)
         for text, stores in self.worse:
             self.chain.add(text, *stores)
@@ -57,7 +60,6 @@ class ServiceDiff:
 
     def _reserve(self, item: Item) -> int:
         self.chain.reserved.append(item)
-        self.have.holdings.rescue(item)
         return item.number
 
     def _service_id(self) -> int:
@@ -73,7 +75,7 @@ class ServiceDiff:
         if row is not None and row.service != service:
             row = None  # of a service that was removed half-way: it goes, and a new one takes its place
         if row is None:
-            number = self._new_destination(want, service, hop)
+            number = self._new_destination(want, hop)
         else:
             self._set_destination(want, number, row.live, hop)
         if number and want.weight and hop:
@@ -84,8 +86,9 @@ class ServiceDiff:
             return 0
         known = self.hops.get(want.hop) or self.have.hops.get(want.hop)
         if known:
-            item = Item(Kind.NEXT_HOP, known)
-            if not self.have.holdings.uses(item):
+            item = Item(Kind.NEXT_HOP, known) if self.have.holdings.waits() else None
+            if item is not None and not self.have.holdings.uses(item):
+                self.have.holdings.rescue(item)
                 self._reserve(item)
             return known
         return self._new_hop(want, want.path)
@@ -96,28 +99,20 @@ class ServiceDiff:
         try:
             index = self._reserve(self.have.holdings.take(Kind.NEXT_HOP))
         except FullError as full:
-            self.chain.lacks(f"add next hop: {want.backend} via {mac} on {on}", full, self.have.geometry.nexthops)
+            self.chain.lacks(f"add next hop: {want.text} via {mac} on {on}", full, self.have.geometry.nexthops)
             return 0
         self.hops[want.hop] = index
         store = Store("nexthops", index * self.rows.size["nexthops"], want.hop)
-        self.chain.add(f"add next hop {index}: {want.backend} via {mac} on {on}", store)
+        self.chain.add(f"add next hop {index}: {want.text} via {mac} on {on}", store)
         return index
 
-    def _new_destination(self, want: WantDestination, service: int, hop: int) -> int:
-        about = f"{want.backend} for {self.name}"
+    def _new_destination(self, want: WantDestination, hop: int) -> int:
         try:
             number = self._reserve(self.have.holdings.take(Kind.DESTINATION))
         except FullError as full:
-            self.chain.lacks(f"add destination: {about}", full, self.have.geometry.destinations)
+            self.chain.lacks(f"add destination: {want.text} for {self.name}", full, self.have.geometry.destinations)
             return 0
-        registry = RegistryRow(self.tools.now, self.tools.counters(number), want.healthy)
-        payload = self.rows.destination(self.want.row, service, want.packed)
-        self.chain.add(
-            f"add destination {number}: {about}",
-            Store("destinations", number * len(payload), payload),
-            self._registry(number, registry),
-            self._publish(number, want.live | hop),
-        )
+        self.fresh.append((want, number, hop))
         return number
 
     def _set_destination(self, want: WantDestination, number: int, live: int, hop: int) -> None:
@@ -125,7 +120,7 @@ class ServiceDiff:
         past = self.have.registry(number)
         registry = RegistryRow(past.since if row.state is want.state else self.tools.now, past.base, want.healthy)
         stores: tuple[Store | Publish, ...] = () if registry == past else (self._registry(number, registry),)
-        about = f"{number}: {want.backend} for {self.name}"
+        about = f"{number}: {want.text} for {self.name}"
         if target != live:
             text = f"set destination {about} {self._says(want, row.state, row.hop, hop)}"
             stores = (*stores, self._publish(number, target))

@@ -37,7 +37,7 @@ _KNOWN_MOST = 1 << 18
 
 def known(address: Address) -> Known:
     """The forms of an address. `ipaddress` makes each anew every time, and its hash is slow as well: not for 100,000 backends."""
-    order = int(address) | address.version << 128
+    order = int(address) if isinstance(address, IPv4Address) else int(address) | 1 << 128
     found = _KNOWN.get(order)
     if found is None:
         if len(_KNOWN) >= _KNOWN_MOST:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -71,12 +71,14 @@ class Numbers:
 
     def claim(self, number: int) -> None:
         """Make sure that `number` is taken. A number out of range, as a broken row may name, is not ours to manage."""
+        if number < self._top:
+            self._free.discard(number)
+            return
         if number >= self._limit:
             return
-        self._free.discard(number)
         for skipped in range(self._top, number):
             self.give(skipped)
-        self._top = max(self._top, number + 1)
+        self._top = number + 1
 
     def give(self, number: int) -> None:
         """`number` is free again."""
@@ -171,6 +173,22 @@ class Holdings:
             self.regions.claim(item.number, item.length)
         elif item.kind in self._numbers:
             self._numbers[item.kind].claim(item.number)
+
+    def hold_all(self, kind: Kind, numbers: Iterable[int]) -> None:
+        """One more use for each."""
+        for number, times in Counter(numbers).items():
+            item = Item(kind, number)
+            self.hold(item)
+            self._uses[item] += times - 1
+
+    def hold_new(self, kind: Kind, numbers: Iterable[int]) -> None:
+        """A first use for each, of what is mostly neither in use nor in quarantine."""
+        for item in [Item(kind, number) for number in numbers]:
+            if item in self._uses or item in self._waiting or item in self._batch:
+                self.hold(item)
+            else:
+                self._uses[item] = 1
+                self._numbers[kind].claim(item.number)
 
     def drop(self, item: Item) -> None:
         """One use less; after the last one it goes into quarantine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fairlead.core.hashes import mapped, unmapped, wire_port
@@ -137,7 +137,8 @@ class Rows:
         self._destination = chosen(rows["destinations"], "vip", "l4", "l4_mask", "live", "backend", "service")
         self._registry = chosen(rows["registry"], "since", "base_packets", "base_bytes", "base_flows", "healthy")
         self._interface = chosen(rows["interfaces"], "live", "ifindex", "bond")
-        self._cell = chosen(rows["counters"], "packets", "bytes", "flows")
+        self._backend_at = rows["destinations"].offset("backend")
+        self._cell_at = [rows["counters"].offset(name) // 8 for name in ("packets", "bytes", "flows")]
         self._hops: dict[tuple[int, ...], tuple[Path, bytes]] = {}
 
     def elements(self, slots: int) -> int:
@@ -187,11 +188,13 @@ class Rows:
         """A row of services."""
         return self._service.pack(key[:16], int.from_bytes(key[16:], "little"), number, 0)
 
-    def destination(self, key: RowKey, number: int, backend: bytes) -> bytes:
-        """A row of destinations for service `number`; `backend` as 16 bytes."""
+    def destinations(self, key: RowKey, number: int) -> Callable[[bytes], bytes]:
+        """What makes rows of destinations for service `number`, of backends as 16 bytes."""
         l4 = int.from_bytes(key[16:], "little")
         mask = 0xFFFFFFFF if l4 & 0xFFFF else 0xFFFF0000  # port 0 stands for every port
-        return self._destination.pack(key[:16], l4, mask, 0, backend, number)
+        empty, at = self._destination.pack(key[:16], l4, mask, 0, bytes(16), number), self._backend_at
+        head, tail = empty[:at], empty[at + 16 :]
+        return lambda backend: head + backend + tail
 
     def hop(self, path: Path, tunnel: Tunnel | None, backend: Address) -> bytes:
         """A row of nexthops; `path.source` must be of the backend's family where there is a tunnel.
@@ -271,7 +274,9 @@ class Rows:
         since, packets, octets, flows, healthy = self._registry.unpack_from(data, at)
         return RegistryRow(since, (packets, octets, flows), healthy == 1)
 
-    def read_cell(self, data: memoryview, at: int) -> tuple[int, int, int]:
-        """(packets, bytes, flows) of a counters cell."""
-        packets, octets, flows = self._cell.unpack_from(data, at)
-        return packets, octets, flows
+    def read_cells(self, data: memoryview, first: int, count: int) -> list[tuple[int, int, int]]:
+        """(packets, bytes, flows) of `count` counters cells from number `first` on."""
+        width = self.size["counters"] // 8
+        words = data[first * 8 * width : (first + count) * 8 * width].cast("Q")
+        packets, octets, flows = (words[at::width].tolist() for at in self._cell_at)
+        return list(zip(packets, octets, flows, strict=True))

@@ -36,13 +36,13 @@ class RendezvousFill(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a diff needs from outside: `counters` gives (packets, bytes, flows) of an id so far, `links` names interfaces, `now`
-    is in ns.
+    """What a diff needs from outside: `counters` gives (packets, bytes, flows) so far of as many ids from one on, `links` names
+    interfaces, `now` is in ns.
     """
 
     maglev: MaglevFill
     rendezvous: RendezvousFill
-    counters: Callable[[int], tuple[int, int, int]]
+    counters: Callable[[int, int], list[tuple[int, int, int]]]
     links: Mapping[int, str]
     now: int
 

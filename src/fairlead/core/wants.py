@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fairlead.core.hashes import mapped, vip_bit
-from fairlead.core.maglev import order, table_size
+from fairlead.core.hashes import known, vip_bit
+from fairlead.core.maglev import table_size
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import RowKey, Rows, service_key, vip_key
 from fairlead.model import Address, Config, Path, Reject, Scheduler, ServiceKey, Ttl, Tunnel
@@ -21,6 +21,7 @@ class WantDestination(NamedTuple):
 
     backend: Address
     packed: bytes
+    text: str
     path: Path | None
     hop: bytes
     live: int
@@ -55,7 +56,7 @@ def want_service(plan: ServicePlan, rows: Rows) -> WantService:
     service = plan.service
     default = Ttl.ONE if service.tunnel is None else Ttl.DECREMENT
     ttl = default if service.ttl is None else service.ttl
-    backends = sorted(plan.backends, key=lambda b: order(b.backend.address))
+    backends = sorted(plan.backends, key=lambda b: known(b.backend.address).order)
     lives = {state: rows.destination_live(0, state, ttl, service.on_down) for state in {b.state for b in backends}}
     destinations = tuple(_destination(b, rows, service.tunnel, lives[b.state]) for b in backends)
     size = service.table_size or table_size(len(backends))
@@ -67,7 +68,8 @@ def _destination(plan: BackendPlan, rows: Rows, tunnel: Tunnel | None, live: int
     address = plan.backend.address
     hop = b"" if plan.path is None else rows.hop(plan.path, tunnel, address)
     weight = plan.backend.weight if plan.usable else 0
-    return WantDestination(address, mapped(address), plan.path, hop, live, plan.state, weight, plan.healthy)
+    forms = known(address)
+    return WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
 
 
 def want_vips(config: Config, rows: Rows) -> WantVips:
