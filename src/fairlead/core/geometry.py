@@ -15,7 +15,7 @@ def geometry_for(limits: Limits, timeouts: Timeouts) -> Geometry:
     """Rows that hold what `limits` promises. The shifts are for the `hz` beside them: the kernel's side restates them.
 
     Services stand in a cuckoo table that is at most an eighth full, with a row more for each VIP. Destination 0 and next hop 0
-    are never used. A third more slots than promised, so that a full table can still be rebuilt. Twice as many flow words as flows.
+    are never used. A third more slots than promised, so that a full table can be rebuilt. Twice as many flow words as flows.
     """
     plain = Geometry()
     return Geometry(

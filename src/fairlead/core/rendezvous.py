@@ -3,8 +3,8 @@
 Every node has a score for every slot, made of its address and the slot's number alone (highest random weight: Thaler and
 Ravishankar, 1998). A slot goes to the node with the best score that is not full, and full is its share and 2 percent more. When
 a node goes, its slots are dealt out and hardly any other slot moves: far fewer than with Maglev, for a load that is a little less
-even. The table depends on nothing but the (address, weight) set and the size, so every instance computes the same one; that is why
-there is no floating point in it, whose logarithm differs between libraries.
+even. The table depends on nothing but the (address, weight) set and the size, so every instance computes the same one; hence no
+floating point, whose logarithm differs between libraries.
 
 With u drawn evenly from (0, 1), the least of -log(u) / weight is at each node as often as its weight says (an exponential race).
 `fairlead._native.rendezvous` is the fast twin, and a test holds both equal.
