@@ -15,7 +15,7 @@ import contextlib
 import time
 
 from fairlead import preflight
-from fairlead._native import maglev
+from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
@@ -115,7 +115,9 @@ class Daemon:
                 self.log(Warned(text))
         self.speaker = Speaker(preflight.router_id(self.network, self.config, self._managed()), self.log)
         told = self.speaker.announce
-        self.reconciler = Reconciler(self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, announce=told)
+        self.reconciler = Reconciler(
+            self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
+        )
         self.reconciler.wake = self._wake.set
         self.prober = Prober(self.reconciler.probed)
         self.reconciler.adopt()

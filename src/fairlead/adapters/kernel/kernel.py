@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import struct
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -15,7 +13,7 @@ from fairlead.adapters.kernel.clock import Jiffies
 from fairlead.adapters.kernel.generation import Generation
 from fairlead.adapters.kernel.pins import Places
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
-from fairlead.errors import KernelError, Refused
+from fairlead.errors import Refused
 from fairlead.model import Geometry, Keys, Layout, Link, Op, Store
 
 _LOOPBACK = 1
@@ -153,20 +151,6 @@ class Kernel:
             for other in others:
                 other.close()
         return found
-
-    def reattach(self, ifindex: int) -> str:
-        """Take the XDP program off an interface and put it on again, for a driver that has lost it: "native" or "generic".
-
-        Its packets go to the kernel's stack meanwhile, some 10 ms and as long as the driver takes to reset. KernelError if there
-        is no such interface.
-        """
-        try:
-            name = socket.if_indextoname(ifindex)
-        except OSError as error:
-            raise KernelError("reattach", f"interface {ifindex}", errno.ENODEV, "there is none") from error
-        ports.remove(self._places, ifindex)
-        links.detach(self._places.link(links.XDP, ifindex))
-        return self.attach(Link(ifindex, name, bytes(6), up=True, mtu=0))[0]
 
     def detach(self, ifindex: int) -> None:
         """Take the programs off one interface; nothing happens if they are not on it."""
