@@ -17,9 +17,10 @@ from fairlead.core.announce import Announcer
 from fairlead.core.chains import chains
 from fairlead.core.diff_shared import free_op
 from fairlead.core.facts import Facts, Past
+from fairlead.core.garbage import uncollected
 from fairlead.core.ids import Item, Kind
 from fairlead.core.planner import Planner
-from fairlead.core.report import CountersOf, Report, service_status, table_status, tables_hash, with_totals
+from fairlead.core.report import CountersOf, Report, counted, service_status, table_status, tables_hash, with_totals
 from fairlead.core.rests import Rests
 from fairlead.core.rows import Rows, service_key, vip_key
 from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
@@ -166,7 +167,8 @@ class Reconciler:
     async def run_pass(self) -> PassResult:
         """Bring the tables to what the facts ask for, as far as it goes; may be called at any time, passes never overlap."""
         async with self._pass_lock:
-            return await self._pass()
+            with uncollected():
+                return await self._pass()
 
     async def _pass(self) -> PassResult:
         result, config = PassResult(), self._facts.config
@@ -202,13 +204,7 @@ class Reconciler:
         return Tools(self._maglev, self._rendezvous, self._counters, names, int(self._clock() * 1e9))
 
     def _counters(self, first: int, count: int) -> list[tuple[int, int, int]]:
-        """What `count` ids from `first` on have counted so far, over all CPUs."""
-        geometry, view = self._have.geometry, self._tables.view("counters")
-        starts = range(first, geometry.cpus * geometry.destinations, geometry.destinations)
-        cpus = [self._rows.read_cells(view, start, count) for start in starts]
-        if not any(any(cell) for cells in cpus for cell in cells):
-            return [(0, 0, 0)] * count
-        return [(sum(p), sum(o), sum(f)) for p, o, f in (zip(*cells, strict=True) for cells in zip(*cpus, strict=True))]
+        return counted(self._have, self._tables.view("counters"), first, count)
 
     def _ready(self, vip: Address) -> bool:
         """The tables hold the VIP and all its services."""

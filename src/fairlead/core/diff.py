@@ -35,6 +35,7 @@ class ServiceDiff:
         self.nodes: list[tuple[WantDestination, int]] = []
         self.worse: list[tuple[str, tuple[Store | Publish, ...]]] = []
         self.hops: dict[bytes, int] = {}
+        self.own = have.owned.get(want.row, {})
         self.fresh: list[tuple[WantDestination, int, int]] = []  # with id and next hop
 
     def make(self) -> Chain:
@@ -70,8 +71,8 @@ class ServiceDiff:
 
     def _destination(self, want: WantDestination, service: int) -> None:
         hop = self._hop(want)
-        number = self.have.destination_id(self.want.row, want.packed)
-        row = self.have.destinations.get(number)
+        number = self.own.get(want.packed, 0)
+        row = self.have.destinations[number] if number else None
         if row is not None and row.service != service:
             row = None  # of a service that was removed half-way: it goes, and a new one takes its place
         if row is None:

@@ -32,8 +32,7 @@ def _rows(have: Have, want: WantService, service: int, fresh: Sequence[Fresh], t
         past = _registry(have, run, tools.counters(first, len(run)), tools.now)
         yield Store("registry", first * rows.size["registry"], b"".join(past))
     size, at = rows.size["destinations"], rows.live_at["destinations"]
-    for destination, number, hop in fresh:
-        yield Publish("destinations", number * size + at, destination.live | hop)
+    yield from map(Publish._make, (("destinations", n * size + at, d.live | hop) for d, n, hop in fresh))
 
 
 def _registry(have: Have, run: Sequence[Fresh], bases: Sequence[tuple[int, int, int]], now: int) -> list[bytes]:

@@ -36,6 +36,15 @@ class Report:
     repairs: int
 
 
+def counted(have: Have, view: memoryview, first: int, count: int) -> list[Counters]:
+    """What `count` ids from `first` on have counted so far, over all CPUs; `view` is the table of counters."""
+    starts = range(first, have.geometry.cpus * have.geometry.destinations, have.geometry.destinations)
+    cpus = [have.rows.read_cells(view, start, count) for start in starts]
+    if not any(any(cell) for cells in cpus for cell in cells):
+        return [_NONE] * count
+    return [(sum(p), sum(o), sum(f)) for p, o, f in (zip(*cells, strict=True) for cells in zip(*cpus, strict=True))]
+
+
 def tables_hash(have: Have, services: Iterable[ServiceKey]) -> str:
     """One hash over (VIP, port, protocol, size, slot -> backend address, weights) of all services as they are pointed: 32 hex
     digits.

@@ -100,9 +100,13 @@ class Have:
             table = store.table
             if table == "slots":
                 continue
-            data = store.data if isinstance(store, Store) else host(store.value)
-            self.images[table][store.offset : store.offset + len(data)] = data
-            touched.setdefault(table, {}).update(dict.fromkeys(self._rows_of(store)))
+            image, offset, rows = self.images[table], store.offset, touched.setdefault(table, {})
+            if isinstance(store, Publish):
+                image[offset : offset + 8] = host(store.value)
+                rows[offset // self.rows.size[table]] = None
+            else:
+                image[offset : offset + len(store.data)] = store.data
+                rows.update(dict.fromkeys(self._rows_of(store)))
         for table, rows in touched.items():
             if table == "destinations":
                 self._read_destinations(rows)

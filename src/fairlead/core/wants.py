@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fairlead.core.hashes import known, vip_bit
+from fairlead.core.hashes import Known, known, vip_bit
 from fairlead.core.maglev import table_size
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import RowKey, Rows, service_key, vip_key
@@ -56,19 +56,18 @@ def want_service(plan: ServicePlan, rows: Rows) -> WantService:
     service = plan.service
     default = Ttl.ONE if service.tunnel is None else Ttl.DECREMENT
     ttl = default if service.ttl is None else service.ttl
-    backends = sorted(plan.backends, key=lambda b: known(b.backend.address).order)
-    lives = {state: rows.destination_live(0, state, ttl, service.on_down) for state in {b.state for b in backends}}
-    destinations = tuple(_destination(b, rows, service.tunnel, lives[b.state]) for b in backends)
-    size = service.table_size or table_size(len(backends))
+    pairs = sorted([(known(b.backend.address), b) for b in plan.backends], key=lambda pair: pair[0].order)
+    lives = {state: rows.destination_live(0, state, ttl, service.on_down) for state in {b.state for b in plan.backends}}
+    destinations = tuple([_destination(b, forms, rows, service.tunnel, lives[b.state]) for forms, b in pairs])
+    size = service.table_size or table_size(len(pairs))
     live = rows.service_flags(service)
     return WantService(service.key, service_key(service.key), live, service.scheduler, size, destinations)
 
 
-def _destination(plan: BackendPlan, rows: Rows, tunnel: Tunnel | None, live: int) -> WantDestination:
+def _destination(plan: BackendPlan, forms: Known, rows: Rows, tunnel: Tunnel | None, live: int) -> WantDestination:
     address = plan.backend.address
     hop = b"" if plan.path is None else rows.hop(plan.path, tunnel, address)
     weight = plan.backend.weight if plan.usable else 0
-    forms = known(address)
     return WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
 
 
