@@ -186,11 +186,10 @@ struct fragment_key {
 
 struct fragment {
 	__u32 destination;
-	__u32 seen; /* fine tick, all 32 bits of it */
+	__u32 seen; /* limiter window (options.window_shift), all 32 bits of it */
 };
 
-#define FRAGMENT_LIFETIME                                                                                                        \
-	15 /* fine ticks: 30 s (RFC 8200 says 60 for reassembly, RFC 1122 60 to 120; senders reuse ids faster) */
+#define FRAGMENT_LIFETIME 32 /* windows, of half a second to a second each: senders reuse ids faster than RFC 791 assumes */
 
 /* ---- counters: one cell per (CPU, destination id) and one tally per (CPU, verdict). The kernel only adds; nobody zeroes. ---- */
 

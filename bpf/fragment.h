@@ -24,7 +24,7 @@ static __always_inline void fragment_key(struct fragment_key *key, const struct 
 
 static __always_inline void remember_fragment(const struct packet *p, const struct rest *r, __u32 destination, const bool v6)
 {
-	struct fragment value = {.destination = destination, .seen = bpf_jiffies64() >> options.fine_shift};
+	struct fragment value = {.destination = destination, .seen = bpf_jiffies64() >> options.window_shift};
 	struct fragment_key key;
 
 	fragment_key(&key, p, r, v6);
@@ -41,7 +41,7 @@ static __always_inline bool follow_fragment(const struct packet *p, const struct
 
 	fragment_key(&key, p, r, v6);
 	first = bpf_map_lookup_elem(&fragments, &key);
-	if (!first || (__u32)(bpf_jiffies64() >> options.fine_shift) - first->seen > FRAGMENT_LIFETIME)
+	if (!first || (__u32)(bpf_jiffies64() >> options.window_shift) - first->seen > FRAGMENT_LIFETIME)
 		return false;
 	id = first->destination;
 	row = bpf_map_lookup_elem(&destinations, &id);
