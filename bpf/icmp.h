@@ -86,15 +86,18 @@ static __always_inline enum verdict echo(const struct packet *p, struct icmp_hea
 	return TX_ECHO_REPLY;
 }
 
-/* The packet inside an error is one that a backend sent; `flow` becomes what its client would have sent. False: nothing we can place. */
-static __always_inline bool reverse_ipv4(struct packet *flow, struct iphdr *ip, void *end)
+/*
+ * The packet inside an error is one that a backend sent; `flow` becomes what its client would have sent. `room`: how many bytes of it the
+ * error carries. False: nothing we can place.
+ */
+static __always_inline bool reverse_ipv4(struct packet *flow, struct iphdr *ip, __u32 room, void *end)
 {
 	__u32 *ports;
 
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
 		return false;
 	ports = (void *)ip + ip->ihl * 4;
-	if ((void *)(ports + 1) > end)
+	if ((void *)(ports + 1) > end || room < ip->ihl * 4 + sizeof(*ports))
 		return false;
 	flow->protocol = ip->protocol;
 	flow->saddr[1] = ip->daddr;
@@ -103,11 +106,11 @@ static __always_inline bool reverse_ipv4(struct packet *flow, struct iphdr *ip, 
 	return true;
 }
 
-static __always_inline bool reverse_ipv6(struct packet *flow, struct ipv6hdr *ip, void *end)
+static __always_inline bool reverse_ipv6(struct packet *flow, struct ipv6hdr *ip, __u32 room, void *end)
 {
 	__u32 *ports = (void *)(ip + 1);
 
-	if ((void *)(ports + 1) > end || ip->version != 6)
+	if ((void *)(ports + 1) > end || room < sizeof(*ip) + sizeof(*ports) || ip->version != 6)
 		return false;
 	flow->protocol = ip->nexthdr;
 	flow->saddr[0] = load64(ip->daddr.in6_u.u6_addr32);
@@ -119,14 +122,15 @@ static __always_inline bool reverse_ipv6(struct packet *flow, struct ipv6hdr *ip
 }
 
 /* By its flow entry; without one (ECMP brought the error to another balancer than the flow) by the flow's Maglev slot, which agrees. */
-static __always_inline enum verdict relay(struct xdp_md *ctx, struct packet *p, void *inside, void *end, const bool v6)
+static __always_inline enum verdict relay(struct xdp_md *ctx, struct packet *p, void *inside, __u32 room, void *end,
+					  const bool v6)
 {
 	struct packet flow = {};
 	struct choice c = {};
 	struct nexthop *hop;
 	int decided;
 
-	if (!(v6 ? reverse_ipv6(&flow, inside, end) : reverse_ipv4(&flow, inside, end)))
+	if (!(v6 ? reverse_ipv6(&flow, inside, room, end) : reverse_ipv4(&flow, inside, room, end)))
 		return DROP_UNSUPPORTED_ICMP;
 	if (flow.daddr[1] != p->daddr[1] || flow.daddr[0] != p->daddr[0])
 		return DROP_UNSUPPORTED_ICMP;
@@ -164,7 +168,7 @@ static __always_inline enum verdict receive_icmp(struct xdp_md *ctx, struct pack
 	if (icmp->type == (v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO_REQUEST))
 		return echo(p, icmp, data, end, v6);
 	if (is_error(icmp->type, v6))
-		return relay(ctx, p, icmp + 1, end, v6);
+		return relay(ctx, p, icmp + 1, p->length + l3_at(p) - r->l4 - sizeof(*icmp), end, v6);
 	return DROP_UNSUPPORTED_ICMP;
 }
 

@@ -8,10 +8,10 @@
 #include "answer.h"
 #include "rare.h"
 
-/* Whether an ICMP error may be made of the packet: what is quoted of it must hold its ports, so options and extension headers are out. */
-static __always_inline bool may_be_told(const struct packet *p, const struct rest *r, const bool v6)
+/* Whether an ICMP error may be made of the packet: what is quoted of it must hold 8 bytes of layer 4, behind whatever headers (RFC 792). */
+static __always_inline bool may_be_told(const struct packet *p, const struct rest *r, const __u32 quoted, const bool v6)
 {
-	return from_one_host(p, v6) && !r->later && r->l4 == l3_at(p) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	return from_one_host(p, v6) && !r->later && r->l4 + 8 <= l3_at(p) + quoted;
 }
 
 /* The size a sender is told: what the egress takes, less the outer header. */
@@ -24,7 +24,8 @@ static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet 
 	struct rest r = {};
 	__u32 mtu;
 
-	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || !may_be_told(p, &r, v6) || decide_rare(p, &c, true, v6) != CHOSEN)
+	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || !may_be_told(p, &r, v6 ? QUOTED6_TOO_BIG : QUOTED4, v6) ||
+	    decide_rare(p, &c, true, v6) != CHOSEN)
 		return DROP_TOO_BIG;
 	hop = next_hop(c.live);
 	if (!hop || (void *)(ip + 1) > end)
@@ -65,7 +66,7 @@ static __always_inline enum verdict refuse_port(struct xdp_md *ctx, struct packe
 		return DROP_NO_SERVICE;
 	if (p->protocol == IPPROTO_TCP)
 		return answer(ctx, TAIL_RESET);
-	if (!may_be_told(p, &r, v6))
+	if (!may_be_told(p, &r, v6 ? QUOTED6 : QUOTED4, v6))
 		return DROP_NO_SERVICE;
 	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
 		return DROP_RATE_LIMITED;
