@@ -1,4 +1,4 @@
-"""Model against program: `python -m tests.bpf.fuzz N [SEED]`, as root. The last line says how many cases, which seed, how many differences."""
+"""Model against program: `python -m tests.bpf.fuzz N [SEED]`, as root. The last line: cases, seed, differences."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def compare(model: Model, rig: Rig, frame: bytes) -> tuple[Outcome, Outcome] | N
 def run_world(
     seed: int, cases: int, rig: Rig, model: Model, elsewhere: tuple[int, ...], most: int = 10
 ) -> Iterator[Difference | str]:
-    """`cases` frames in the world of a seed: the verdict of each that came out alike, else the difference; at most `most` of these."""
+    """`cases` frames in the world of a seed: the verdict of each that came out alike, else the difference, at most `most` of them."""
     r = Random(seed)
     differences = 0
     for case in range(cases):

@@ -33,7 +33,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Backend:
-    """One backend of one service. `state`: active, drain, keep, move, reset (down, by `on-down`), gone. `ttl`: one, decrement, keep."""
+    """One backend of one service. `state`: active, drain, keep, move, reset (down, by on-down), gone; `ttl`: one, decrement, keep."""
 
     id: int
     hop: Hop | None
@@ -71,8 +71,8 @@ class World:
     vips: dict[bytes, bool]
     services: tuple[Service, ...]
     ports: frozenset[int] = frozenset()
-    flow_key: tuple[int, ...] = (3, 5, 7, 9)
-    slot_key: tuple[int, ...] = (11, 13, 15, 17)
+    flow_key: tuple[int, ...] = wire.documented_key(b"fairlead-flow")
+    slot_key: tuple[int, ...] = wire.documented_key(b"fairlead-slot")
 
 
 @dataclass(frozen=True)
@@ -398,7 +398,7 @@ class Model:
 
     @staticmethod
     def _inner_sum(p: Packet, inner: bytes, relayed: bool) -> int:
-        """Documented: a TCP or UDP checksum that is there is taken to be right, and so is the header's; a wrong one stays wrong."""
+        """Documented: a TCP or UDP checksum that is there is taken to be right, as is the header's; a wrong one stays wrong."""
         if relayed or not p.plain or (p.protocol == UDP and p.frame[p.l4 + 6 : p.l4 + 8] == b"\0\0"):
             return wire.ones_sum(inner)
         header = inner[:40] if p.v6 else b""

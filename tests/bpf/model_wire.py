@@ -1,8 +1,9 @@
-"""The bytes of the reference model: checksums, hashes, outer headers, answers. From the RFCs; nothing here comes from src/fairlead or bpf/."""
+"""The bytes of the reference model: checksums, hashes, outer headers, answers. From the RFCs, not from src/fairlead or bpf/."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 U64 = (1 << 64) - 1
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
@@ -43,6 +44,12 @@ def pseudo_header(source: bytes, destination: bytes, length: int, protocol: int)
     return source + destination + octets(length, 4) + octets(protocol, 4)
 
 
+def documented_key(person: bytes) -> tuple[int, ...]:
+    """The four odd numbers that every Fairlead without a key file uses: BLAKE2b (RFC 7693) of nothing, under this name."""
+    digest = blake2b(b"", digest_size=32, person=person).digest()
+    return tuple(int.from_bytes(digest[at : at + 8], "little") | 1 for at in range(0, 32, 8))
+
+
 def tuple_hash(key: tuple[int, ...], source: bytes, destination: bytes, ports: bytes, protocol: int) -> int:
     """The documented hash of a 5-tuple: words as little-endian loads of wire bytes, arithmetic modulo 2**64."""
 
@@ -78,8 +85,8 @@ class Tunnel:
 def outer_header(tunnel: Tunnel, inner: bytes, inner_sum: int, entropy: int) -> bytes:
     """What stands before `inner`: RFC 2003, 4213 and 2473 (IPIP), 2784 (GRE), GUE variant 0 and FOU over UDP.
 
-    The whole octet of DSCP and ECN is carried over (RFC 2983, RFC 6040 in normal mode), the flow's entropy stands in the UDP source
-    port or the flow label (RFC 6438), and an IPv4 header has DF and id 0 (RFC 6864).
+    The whole octet of DSCP and ECN is carried over (RFC 2983, RFC 6040 in normal mode), the flow's entropy stands in the UDP
+    source port or the flow label (RFC 6438), and an IPv4 header has DF and id 0 (RFC 6864).
     """
     v6 = inner[0] >> 4 == 6
     protocol = carried = IP6IP if v6 else IPIP

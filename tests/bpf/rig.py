@@ -1,4 +1,4 @@
-"""The program under a world of the reference model: an object loaded by itself, its tables filled with rows packed from the model's words.
+"""The program in a world of the reference model: an object loaded by itself, its tables filled with rows packed from that world.
 
 No planner, no daemon, no pins: what is shown here rests on the C alone. Packets arrive on `lo`.
 """
@@ -18,7 +18,7 @@ from tests.bpf.model_wire import Tunnel, ipv4_header, ipv6_header, octets
 LAYOUT = layout()
 C = LAYOUT.constants
 LO = 1
-SERVICES, DESTINATIONS, NEXTHOPS, SLOTS, BUCKETS = 256, 512, 512, 4096, 1 << 16
+SERVICES, DESTINATIONS, NEXTHOPS, SLOTS, BUCKETS = 8192, 512, 512, 4096, 1 << 16
 TAILS = ("rare", "too_big", "reset", "unreachable")
 ACTIONS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
 KINDS = {None: "TUNNEL_NONE", "ipip": "TUNNEL_IPIP", "gre": "TUNNEL_GRE", "fou": "TUNNEL_FOU", "gue": "TUNNEL_GUE"}

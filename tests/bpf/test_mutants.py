@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +44,6 @@ MUTANTS = [
     Mutant("sticky hashes the ports too", "select.h", "flags & SERVICE_STICKY ? 0 : p->ports", "p->ports"),
     Mutant("the RST forgets that a SYN counts", "answer.h", "!!(t->flags & TCP_SYN) + ", ""),
 ]
-
-
-@pytest.fixture(scope="module")
-def elsewhere() -> Iterator[tuple[int, ...]]:
-    yield fuzz.make_interfaces()
-    fuzz.remove_interfaces()
 
 
 def compiled(directory: Path, mutant: Mutant) -> bytes:
