@@ -13,7 +13,7 @@ from subprocess import run as command
 
 from bench.results import Figure
 from bench.scenes import BLANK4, PEER, SECOND, SECOND_MAC, Case, Scene, scenes
-from bench.wrapper import Pick, Wrapper
+from bench.wrapper import LENGTHS, Pick, Wrapper
 from fairlead._native import bpf
 from fairlead.model import Geometry, Link
 from tests.bpf.plane import LO, OWN_MAC, Plane
@@ -81,7 +81,8 @@ def measure(plane: Plane, case: Case, packets: int, runs: int) -> Figure:
     """Medians of `runs` pairs. The verdict's counter proves that every packet took the path the case is named for."""
     frame = bytes(case.packet)
     numbers = [number for number, name in plane.names.items() if name in case.verdict.split()]
-    shape = {"v6": case.v6, "tagged": case.tagged, "services": case.services, "length": len(frame) if len(frame) > 90 else 0}
+    length = max(len(frame), LENGTHS[case.v6] + 4 * case.tagged)
+    shape = {"v6": case.v6, "tagged": case.tagged, "services": case.services, "length": length}
     floors, nets = [], []
     with Wrapper(None, **shape) as bare, Wrapper(plane.kernel.program("balancer"), **shape, grown=case.grown) as wrapper:
         first(plane, case)

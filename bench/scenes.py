@@ -125,7 +125,7 @@ services:
         Case("VLAN, tagged to tagged", tag(ack4(TAGGED), 10)),
         Case("VLAN, push", ack4(TAGGED), grown=4),
         Case("VLAN, pop", tag(ack4(V4), 10), grown=-4),
-        Case("redirect to another interface", ack4(ELSEWHERE), verdict="redirect_forwarded"),
+        Case("redirect to another interface", ack4(ELSEWHERE), verdict="redirected"),
         Case("not for a VIP, IPv4", ack4("192.0.2.77"), goal=5, must=15, verdict="not_a_vip"),
         Case("not for a VIP, IPv6", tcp6("2001:db8::77", 80, "A", src=BLANK6, sport=0), goal=5, must=15, verdict="not_a_vip"),
         Case("first fragment", fragment(V4, 0)),
