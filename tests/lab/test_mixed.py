@@ -28,7 +28,7 @@ def test_requests(lab: Lab, address: str) -> None:
     wanted, before = (NEAR | FAR)[address], verdicts(lab)
     assert backends(lab, address, len(wanted)) == wanted
     now = verdicts(lab)
-    for name in ("forwarded", "redirect_forwarded") if address in NEAR else ("encapsulated", "redirect_encapsulated"):
+    for name in ("forwarded", "redirected") if address in NEAR else ("encapsulated", "redirected_encapsulated"):
         assert now[name] > before[name], name
 
 

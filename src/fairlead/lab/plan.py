@@ -139,7 +139,8 @@ _FORWARDS = {
     "net/ipv6/fib_multipath_hash_policy": "1",
 }
 _BY_ROLE = {
-    Role.CLIENT: {"net/ipv4/ip_local_port_range": "10000 65000"},
+    # a client may bind to any address of its pool: IPv4 lets it because of the route, IPv6 wants to be told
+    Role.CLIENT: {"net/ipv4/ip_local_port_range": "10000 65000", "net/ipv6/ip_nonlocal_bind": "1"},
     Role.ROUTER: _FORWARDS,
     Role.GATEWAY: _FORWARDS,
     # the switch speaks no IP: its own router solicitations and MLD reports would only blur captures
