@@ -51,7 +51,7 @@ def documented_key(person: bytes) -> tuple[int, ...]:
 
 
 def tuple_hash(key: tuple[int, ...], source: bytes, destination: bytes, ports: bytes, protocol: int) -> int:
-    """The documented hash of a 5-tuple: words as little-endian loads of wire bytes, arithmetic modulo 2**64."""
+    """The documented hash of a 5-tuple: words as little-endian loads of wire bytes, IPv6 halves as big-endian ones, arithmetic modulo 2**64."""
 
     def little(data: bytes) -> int:
         return int.from_bytes(data, "little")
@@ -60,7 +60,7 @@ def tuple_hash(key: tuple[int, ...], source: bytes, destination: bytes, ports: b
         h = (key[3] ^ little(source + destination)) * key[0] & U64
     else:
         halves = (source[:8], source[8:], destination[:8], destination[8:])
-        h = sum(little(half) * key[i] for i, half in enumerate(halves)) & U64
+        h = sum(int.from_bytes(half, "big") * key[i] for i, half in enumerate(halves)) & U64
     h ^= h >> 32
     h = (h ^ (little(ports) | protocol << 32)) * key[1] & U64
     return h ^ h >> 32

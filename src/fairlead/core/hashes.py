@@ -104,7 +104,7 @@ def tuple_hash(
         h = _mix(key[3], _load(a) | _load(b) << 32, key[0])
     else:
         halves = (a[:8], a[8:], b[:8], b[8:])
-        h = sum(_load(half) * k for half, k in zip(halves, key, strict=True)) & _U64
+        h = sum(int.from_bytes(half, "big") * k for half, k in zip(halves, key, strict=True)) & _U64
         h ^= h >> 32
     return _mix(h, words, key[1])
 
