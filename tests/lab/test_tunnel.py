@@ -85,24 +85,6 @@ def capture(lab: Lab, address: str) -> list[str]:
     return [line for line in joined.splitlines() if re.search(r"192\.0\.2\.11|fd1a:b:0:10::11", line)]
 
 
-@pytest.mark.parametrize("kind", [3, 4, 5])
-@pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("outer", [4, 6])
-def test_outer_udp(lab: Lab, kind: int, outer: int, version: int) -> None:
-    """The outer UDP checksum is right or, if so configured, absent; over IPv4 DF is set and the id is 0; ports vary."""
-    if lab.xdp == "generic":
-        pytest.skip("checksums of packets that never crossed a real wire are still partial, so the outer one cannot be right")
-    lines = [line for line in capture(lab, vip(kind, outer, version)) if re.search(r"\.(5555|5556|6080): ", line)]
-    assert len(lines) > 3
-    wanted = "no cksum" if kind == 5 else "udp sum ok"
-    assert all(wanted in line for line in lines), lines
-    ports = {int(re.search(r"\.(\d+) > [^ ]+\.(?:5555|5556|6080): ", line)[1]) for line in lines}  # type: ignore[index]
-    assert len(ports) > 1
-    assert min(ports) >= 0xC000
-    if outer == 4:
-        assert all("id 0," in line and "flags [DF]" in line for line in lines), lines
-
-
 @pytest.mark.parametrize(("kind", "outer"), [(1, 4), (4, 6)])
 @pytest.mark.parametrize("version", [4, 6])
 def test_icmp_error(lab: Lab, kind: int, outer: int, version: int) -> None:
@@ -120,3 +102,31 @@ def test_probes_go_through_the_tunnel(lab: Lab) -> None:
         words = f"filter add dev eth0 ingress bpf da object-file {objects}/decap.bpf.o section tc".split()
         lab.run("backend2", "tc", *words)
     eventually(lab.all_up, 15)
+
+
+@pytest.fixture(scope="module")
+def quiet(lab: Lab) -> Iterator[Lab]:
+    """The lab without checks: its probes' inner checksums are still partial when a veth hands them over."""
+    lab.reload(re.sub(r"http: \{.*\}", "http*:", lab.config))
+    yield lab
+    lab.reload(lab.config)
+    eventually(lab.all_up, 15)
+
+
+@pytest.mark.parametrize("kind", [3, 4, 5])
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("outer", [4, 6])
+def test_outer_udp(quiet: Lab, kind: int, outer: int, version: int) -> None:
+    """The outer UDP checksum is right or, if so configured, absent; over IPv4 DF is set and the id is 0; ports vary."""
+    if quiet.xdp == "generic":
+        pytest.skip("checksums of packets that never crossed a real wire are still partial, so the outer one cannot be right")
+    lines = [line for line in capture(quiet, vip(kind, outer, version)) if re.search(r"\.(5555|5556|6080): ", line)]
+    assert len(lines) > 3
+    absent = "no cksum" if outer == 4 else "udp cksum 0x0000 "  # which tcpdump calls bad over IPv6: RFC 6935 came later
+    wanted = absent if kind == 5 else "udp sum ok"
+    assert all(wanted in line for line in lines), lines
+    ports = {int(re.search(r"\.(\d+) > [^ ]+\.(?:5555|5556|6080): ", line)[1]) for line in lines}  # type: ignore[index]
+    assert len(ports) > 1
+    assert min(ports) >= 0xC000
+    if outer == 4:
+        assert all("id 0," in line and "flags [DF]" in line for line in lines), lines

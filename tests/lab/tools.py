@@ -8,12 +8,14 @@ ask ADDRESS PORT SIZE COUNT [SOURCE]   COUNT UDP datagrams of SIZE bytes, each f
                              answer has come; print {"answers": {NAME: n}, "wrong": n, "lost": n, "sent": n}
 hold ADDRESS COUNT           COUNT HTTP connections at once; each line read asks over all of them again and prints
                              {"moved", "broken", "backends"}
+storm PIN INTERFACE MAC_DST MAC_SRC VIP PORT KIND COUNT   live frames of the program pinned there: syn, ack or udp
 flood INTERFACE MAC_DST MAC_SRC VIP COUNT   Ethernet frames with a SYN for VIP:80
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -184,6 +186,37 @@ def _backend(connection: socket.socket) -> str:
     return answer.partition(b"\r\n\r\n")[2].split()[0].decode()
 
 
+_OBJ_GET, _PROG_TEST_RUN, _LIVE_FRAMES, _SYS_BPF = 7, 10, 2, 321  # linux/bpf.h; the system call's number on x86-64
+_BURST, _PAUSE = 1 << 14, 0.005  # frames at once, and seconds for others' packets to pass: a veth's ring has 256 places
+
+
+def storm(pin: str, interface: str, to: str, source: str, vip: str, port: str, kind: str, count: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    path = ctypes.create_string_buffer(pin.encode())
+    attributes = ctypes.create_string_buffer(struct.pack("QII", ctypes.addressof(path), 0, 0), 128)
+    program = libc.syscall(_SYS_BPF, _OBJ_GET, attributes, 128)
+    packet = _storm_packet(socket.if_nametoindex(interface), to, source, vip, int(port), kind)
+    data = ctypes.create_string_buffer(packet, len(packet))
+    run = struct.pack(
+        "IIIIQQIIIIQQIII", program, 0, len(packet), 0, ctypes.addressof(data), 0, _BURST, 0, 0, 0, 0, 0, _LIVE_FRAMES, 0, 64
+    )
+    for _ in range(int(count) // _BURST):
+        attributes = ctypes.create_string_buffer(run, 128)
+        if libc.syscall(_SYS_BPF, _PROG_TEST_RUN, attributes, 128):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        time.sleep(_PAUSE)
+
+
+def _storm_packet(ifindex: int, to: str, source: str, vip: str, port: int, kind: str) -> bytes:
+    flags = {"syn": 0x02, "ack": 0x10}.get(kind, 0)
+    tcp = struct.pack("!HHIIBBHHH", 0, port, 1, 1, 5 << 4, flags, 64240, 0, 0)
+    l4 = struct.pack("!HHHH", 0, port, 20, 0) + bytes(12) if kind == "udp" else tcp
+    head = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 40, ifindex, 0, 64, 17 if kind == "udp" else 6, 0, bytes(4), socket.inet_aton(vip)
+    )
+    return bytes.fromhex(to.replace(":", "") + source.replace(":", "")) + b"\x08\x00" + head + l4 + bytes(6)
+
+
 def flood(interface: str, to: str, source: str, vip: str, count: str) -> None:
     ethernet = bytes.fromhex(to.replace(":", "") + source.replace(":", ""))
     tcp = struct.pack("!HHIIBBHHH", 40000, 80, 1, 0, 5 << 4, 2, 64240, 0, 0)
@@ -204,5 +237,14 @@ def flood(interface: str, to: str, source: str, vip: str, count: str) -> None:
 
 
 if __name__ == "__main__":
-    verbs = {"sink": sink, "send": send, "serve": serve, "upload": upload, "ask": ask, "hold": hold, "flood": flood}
+    verbs = {
+        "sink": sink,
+        "send": send,
+        "serve": serve,
+        "upload": upload,
+        "ask": ask,
+        "hold": hold,
+        "storm": storm,
+        "flood": flood,
+    }
     verbs[sys.argv[1]](*sys.argv[2:])
