@@ -223,13 +223,15 @@ class Model:
         p.l4 = p.l2 + 40
         followed = 0
         while not p.later and p.protocol not in {TCP, UDP, ICMP6}:
-            if p.l4 > L4_FURTHEST or followed == EXTENSIONS_FOLLOWED:
+            if p.l4 > L4_FURTHEST:
                 raise Refused("drop_extension_header")
             head = p.frame[p.l4 : p.l4 + 8]
             if p.protocol == 59 or (len(head) == 8 and p.protocol not in EXTENSIONS):
                 raise Refused("drop_unsupported_protocol")
             if len(head) < 8:
                 raise Refused("drop_malformed")
+            if followed == EXTENSIONS_FOLLOWED:
+                raise Refused("drop_extension_header")
             p.plain = False
             unit = EXTENSIONS[p.protocol]
             if p.protocol == 44:

@@ -51,7 +51,7 @@ def documented_key(person: bytes) -> tuple[int, ...]:
 
 
 def tuple_hash(key: tuple[int, ...], source: bytes, destination: bytes, ports: bytes, protocol: int) -> int:
-    """The documented hash of a 5-tuple: words as little-endian loads of wire bytes, IPv6 halves as big-endian ones, arithmetic modulo 2**64."""
+    """The documented hash of a 5-tuple: little-endian loads of wire bytes, but IPv6 halves as big-endian ones; modulo 2**64."""
 
     def little(data: bytes) -> int:
         return int.from_bytes(data, "little")

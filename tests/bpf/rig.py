@@ -293,5 +293,9 @@ class Rig:
             self._maps[name][:] = bytes(len(self._maps[name]))
 
     def break_tail(self, program: str) -> None:
-        """Point a tail at nothing."""
-        bpf.map_put(self._object.map("tails"), TAILS.index(program), self._object.program(program))
+        """Leave a tail empty."""
+        bpf.map_drop(self._object.map("tails"), TAILS.index(program))
+
+    def table(self, name: str) -> memoryview:
+        """A table's bytes, to be broken by hand."""
+        return self._maps[name]
