@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 VENV=.venv
 PACKAGES=(
-	clang-19 llvm-19 clang-format-19 # the BPF objects, and how C is laid out
+	clang-19 llvm-19 clang-format-19 libclang-rt-19-dev # the BPF objects, how C is laid out, what make coverage links
 	gcc libc6-dev make pkg-config libbpf-dev libelf-dev # the extension
 	iproute2 ethtool nftables # what the tests compare before and after; the lab
 	iputils-ping tcpdump curl bpftool # to look at it with
