@@ -3,8 +3,8 @@
     python -m tests.coverage [CASES [SEED]]
 
 The programs are the same sources, the helpers are host.c, and each outcome is compared with the model as in tests/bpf/fuzz.py;
-then some frames follow under conditions that the model does not know. This needs no root. The report is llvm-cov's: lines and branches
-of every file below bpf/.
+then some frames follow under conditions that the model does not know. This needs no root. The report, lines and branches of every
+file below bpf/, is llvm-cov's.
 """
 
 from __future__ import annotations
