@@ -99,11 +99,13 @@ class Reconciler:
         """Read what the tables hold; once, before anything else."""
         self._have.adopt(self._tables.view)
 
+    @uncollected()
     def set_config(self, config: Config) -> None:
         """The configuration as it is now."""
         self._facts.set_config(config, self._announcer.routes.keys(), self._clock())
         self._touch()
 
+    @uncollected()
     def set_paths(self, paths: Mapping[Address, Path | NoPath]) -> None:
         """The path of every configured backend, or why there is none. Nothing is written before this was called once."""
         first = self._facts.paths is None
@@ -135,6 +137,7 @@ class Reconciler:
         """What is to be announced now."""
         return tuple(self._announcer.routes.values())
 
+    @uncollected()
     def targets(self) -> Mapping[ProbeKey, ProbeTarget]:
         """Whom to probe; the same object as before if nothing has changed."""
         config = self._facts.config
@@ -142,6 +145,7 @@ class Reconciler:
             return {}
         return self._targets.now(config, {k: p.facts for k, p in self._planner.services.items()}, self._have)
 
+    @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
         plans = [p.plan for p in self._planner.services.values()]

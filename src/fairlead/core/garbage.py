@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for cycles for a while: a large pass makes a million objects that stay, and looking through them again and again
-    takes a quarter of its time.
+    """No search for cycles for a while: at a large start a million objects are made that stay, and looking through them again and
+    again takes a quarter of its time.
     """
     before = gc.isenabled()
     gc.disable()

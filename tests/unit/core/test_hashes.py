@@ -96,5 +96,7 @@ def test_neighbours_are_told_apart():
     vips = [ip_address(f"2001:db8::{i:x}") for i in (0x10, 0x11, 0x12, 0x20)]
     for secret in (b"", b"another key"):
         key = derive(secret).flow
-        seen = Counter(tuple_hash(key, c, v, (port, 80), 6) & (1 << 48) - 1 for c in clients for v in vips for port in (40000, 40001))
+        seen = Counter(
+            tuple_hash(key, c, v, (port, 80), 6) & (1 << 48) - 1 for c in clients for v in vips for port in (40000, 40001)
+        )
         assert max(seen.values()) == 1
