@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,17 @@ def remains(name: str) -> list[str]:
     found = [line for line in listed.splitlines() if name in line]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line]
     found += [str(path) for path in Path("/run/fairlead-lab").glob(f"*{name}*")]
+    return found + running(f"/run/fairlead-lab/{name}") + running(f" {name}-")
+
+
+def running(text: str) -> list[str]:
+    """The command lines in which the text occurs."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with suppress(OSError):
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if f"/run/fairlead-lab/{name}" in command or f" {name}-" in command:
-            found.append(command)
+            if text in command:
+                found.append(command)
     return found
 
 
@@ -120,16 +126,29 @@ def test_down_kills_what_users_left(labs: Any) -> None:
     assert not remains(lab.name)
 
 
-def test_interrupted_up_leaves_nothing() -> None:
-    """An `up` that is interrupted while it builds leaves nothing."""
+# How far `up` has come when it is interrupted, and how to see that from outside.
+MOMENTS: dict[str, Callable[[str], object]] = {
+    "directory": lambda name: Path("/run/fairlead-lab", name).exists(),
+    "namespaces": lambda name: Path(f"/run/netns/{name}-backend3").exists(),
+    "ports": lambda name: Path("/run/fairlead-lab", name, "hosts").exists(),
+    "supervisor starts": lambda name: running(f"supervisor /run/fairlead-lab/{name}"),
+    "daemons start": lambda name: running(f"/run/fairlead-lab/{name}/hosts/"),
+    "supervisor listens": lambda name: Path("/run/fairlead-lab", name, "supervisor.sock").exists(),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_interrupted_up_leaves_nothing(moment: str, number: signal.Signals) -> None:
+    """An `up` that is interrupted leaves nothing, or a whole lab if it had built it; `down` finds what a killed one left."""
     name = new_name()
-    for wait in (0.1, 0.2, 0.3):
-        with subprocess.Popen([FAIRLEAD, "lab", "up", "--name", name, "--no-wait"], stdout=subprocess.DEVNULL) as up:
-            time.sleep(wait)  # any moment will do
-            up.send_signal(signal.SIGINT)
-            up.wait(20)
+    with subprocess.Popen([FAIRLEAD, "lab", "up", "--name", name, "--no-wait"], stdout=subprocess.DEVNULL) as up:
+        eventually(lambda: MOMENTS[moment](name) or up.poll() is not None, 60, every=0.001)
+        up.send_signal(number)
+        up.wait(60)
+    if number == signal.SIGKILL or fairlead("lab", "status", "--name", name).returncode == 0:
         fairlead("lab", "down", "--name", name)
-        assert not remains(name)
+    assert not remains(name)
 
 
 def test_one_up_at_a_time(labs: Any) -> None:

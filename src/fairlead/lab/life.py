@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -111,12 +110,16 @@ def check_name(name: str) -> str:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """One up or down at a time for each name. The lock file goes when nothing of the lab is left."""
+    """One up or down at a time for each name. The lock file goes when nothing of the lab is left.
+
+    The commands that build and remove inherit the lock: if we are killed it is free only when the last of them has ended.
+    """
     BASE.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = BASE / f".{name}.lock"
     while True:
         with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.set_inheritable(lock.fileno(), True)
             if not path.exists() or os.fstat(lock.fileno()).st_ino != path.stat().st_ino:
                 continue  # the one before us removed it: this lock keeps nobody out
             try:
@@ -179,7 +182,7 @@ def _build(lab: Lab, found: services.Programs, config: str) -> None:
     (lab.directory / "state.json").write_text(json.dumps({"topology": lab.topology.name, "xdp": lab.xdp.value}))
     bpffs = lab.directory / "bpffs"
     bpffs.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
+    subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True, close_fds=False)
     _lay(lab)
     _prepare_ports(lab)
     _write_services(lab, found, config)
@@ -279,14 +282,15 @@ def _remove(name: str) -> bool:
 
 
 def _stop_supervisor(directory: Path) -> None:
-    """Ask it; if it does not answer, kill it, if the process of that number is still it."""
-    try:
+    """Ask it to; then see that it is dead, and its children, whether it answered or not.
+
+    It is found by its command line: whoever started it may have been killed before they wrote down its number. One that is still
+    starting must not enter another daemon into a namespace that is about to go: the daemon would live on in it, out of sight.
+    """
+    with suppress(OSError, ValueError):
         supervisor.ask(directory, do="stop")
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            pid = int((directory / "supervisor.pid").read_text())
-            if str(directory) in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
+    for pid in namespaces.commands("-m", "fairlead.lab.supervisor", str(directory)):
+        namespaces.kill_family(pid)
 
 
 def _unpin(bpffs: Path) -> None:
