@@ -136,12 +136,19 @@ def _net(pid: int) -> tuple[int, int] | None:
 def commands(*argv: str) -> list[int]:
     """The processes whose command line ends in these words. A container's are left out: their /run is not ours."""
     end = b"".join(b"\0" + word.encode() for word in argv) + b"\0"
-    found = []
-    for pid in _pids():
-        with suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(end) and Path(f"/proc/{pid}/root/run").samefile("/run"):
-                found.append(pid)
-    return found
+    return [pid for pid in _pids() if _command_line(pid).endswith(end) and _shares_run(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _shares_run(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/root", "run").samefile("/run")
+    return False
 
 
 def state(pid: int) -> str:
