@@ -139,6 +139,8 @@ def load(name: str) -> Lab:
     """The lab of that name; LabError if there is none."""
     try:
         state = json.loads((BASE / check_name(name) / "state.json").read_text())
+        if state["topology"] not in TOPOLOGIES:
+            raise LabError(f"lab {name!r} is of the topology {state['topology']!r}, which this version of fairlead does not know")
         return Lab(name, TOPOLOGIES[state["topology"]], Xdp(state["xdp"]))
     except FileNotFoundError:
         raise LabError(
@@ -312,6 +314,8 @@ def ask(lab: Lab, **request: Any) -> dict[str, Any]:
     """Put a request to the lab's supervisor; LabError if it is dead or refuses."""
     try:
         answer = supervisor.ask(lab.directory, **request)
+    except PermissionError:
+        raise LabError(f"no permission to ask the supervisor of lab {lab.name!r} (run it with sudo)") from None
     except OSError as error:
         says = f"the supervisor of lab {lab.name!r} is dead ({error}): `fairlead lab down --name {lab.name}` cleans up"
         raise LabError(says) from None
