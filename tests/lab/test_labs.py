@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import new_name
-from tests.lab.kit import FAIRLEAD, VIPS, Lab, eventually, fairlead
+from tests.lab.kit import FAIRLEAD, PATIENCE, VIPS, Lab, eventually, fairlead
 
 pytestmark = pytest.mark.root
 
@@ -61,7 +61,7 @@ def test_up_is_quick(labs: Any) -> None:
     """A lab is up in a few seconds: every client reaches every VIP."""
     lab, began = labs(), time.monotonic()
     lab.up()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 10 * PATIENCE
     for client in ("client1", "client2"):
         for vip in VIPS.values():
             assert lab.get(vip, client)
@@ -131,7 +131,7 @@ def test_down_kills_what_users_left(labs: Any) -> None:
     lab = labs().up("--no-wait")
     with lab.running("balancer1", "setsid", "unshare", "-m", "sleep", "1000") as left:
         lab.down()
-        assert left.wait(5) != 0
+        assert left.wait(60) != 0
     assert not remains(lab.name)
 
 
@@ -165,7 +165,7 @@ def test_one_up_at_a_time(labs: Any) -> None:
     lab = labs()
     argv = [FAIRLEAD, "lab", "up", "--name", lab.name, "--no-wait"]
     both = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=30)[1] for process in both]
+    said = [process.communicate(timeout=120)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
     assert any("is up already" in text for text in said)
 
@@ -194,7 +194,7 @@ def test_exec_passes_signals(lab: Lab) -> None:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "got it\n"
-        assert process.wait(5) == 9
+        assert process.wait(60) == 9
 
 
 def test_exec_environment(lab: Lab) -> None:
@@ -246,11 +246,11 @@ def test_broken_configuration_is_told_at_once(labs: Any, tmp_path: Path) -> None
     broken = tmp_path / "broken.yaml"
     broken.write_text("services: [")
     began = time.monotonic()
-    done = lab.cli("up", "--config", str(broken), check=False)
+    done = lab.cli("up", "--within", str(30 * PATIENCE), "--config", str(broken), check=False)
     assert done.returncode == 1
     assert "the daemon of balancer1 exited with 1" in done.stderr
     assert re.search(r"fairlead\.yaml:\d+:\d+: error: ", done.stderr)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 10 * PATIENCE
 
 
 def test_tools_are_plain_files() -> None:
