@@ -22,7 +22,7 @@ EXTENSION := src/fairlead/_native/_ext.abi3.so
 EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready bpf bpf-flags ext tools kernels demo test fuzz check bench coverage requirements clean
+.PHONY: help setup ready build bpf bpf-flags ext tools kernels demo test fuzz check bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ $(VENV)/.requirements: requirements.txt requirements-dev.txt
 $(VENV)/.editable: pyproject.toml setup.py $(VENV)/.requirements
 	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
+
+build: ready ## compile everything, and put the wheel, BPF objects in it, under dist/
+	@$(VENV)/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 bpf: $(BPF_OBJECTS) ## compile the BPF objects
 

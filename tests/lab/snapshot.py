@@ -36,15 +36,16 @@ _QUESTIONS = {
     "filters": ("sh", "-c", "tc filter show dev eth0 egress 2>&1; tc filter show dev eth0 ingress 2>&1"),
     "bpf": ("bpftool", "net"),
     "neighbours": ("sh", "-c", "ip neigh show nud permanent; ip neigh show proxy"),
-    "sysctls": ("sysctl", "-a"),
+    "sysctls": ("sh", "-c", "grep -rs '' /proc/sys || true"),  # what `sysctl -a` shows: the command is not everywhere
 }
 
 
 def snapshot(lab: Lab, host: str = "balancer1") -> dict[str, str]:
     """The answers to all questions, and the names of what is pinned."""
-    found = {name: lab.run(host, *command, check=False) for name, command in _QUESTIONS.items()}
-    calm = [line for line in found["sysctls"].splitlines() if not line.startswith(_RESTLESS)]
-    found["sysctls"] = "\n".join(calm)
+    found = {name: lab.run(host, *command) for name, command in _QUESTIONS.items()}
+    sysctls = [line.removeprefix("/proc/sys/").replace("/", ".") for line in sorted(found["sysctls"].splitlines())]
+    assert any(line.startswith("net.ipv4.ip_forward:") for line in sysctls), "two empty answers would be equal too"
+    found["sysctls"] = "\n".join(line for line in sysctls if not line.startswith(_RESTLESS))
     bpffs = Path(lab.env()["FAIRLEAD_BPFFS"]).parent
     found["pins"] = "\n".join(sorted(str(path) for path in bpffs.rglob("*")))
     return found

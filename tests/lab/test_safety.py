@@ -46,7 +46,7 @@ def test_detach_leaves_no_trace(bare: Lab) -> None:
         assert during["nft"] == before["nft"], "no netfilter rule, not even while it runs"
         assert during["sysctls"] == before["sysctls"], "no sysctl, not even while it runs"
         daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(10) == 0
+        assert daemon.wait(60) == 0
     stopped = snapshot(bare)
     assert stopped["pins"] != before["pins"], "the data plane forwards on after a stop"
     done = bare.try_run("balancer1", FAIRLEAD, "detach")
@@ -79,7 +79,7 @@ def test_foreign_filter_stays(bare: Lab) -> None:
             eventually(bare.all_up, 15)
             assert "u32" in bare.run("balancer1", "tc", "filter", "show", "dev", "eth0", "egress")
             daemon.send_signal(signal.SIGTERM)
-            daemon.wait(10)
+            daemon.wait(60)
         bare.run("balancer1", FAIRLEAD, "detach")
         assert not differences(before, snapshot(bare))
     finally:
@@ -219,19 +219,19 @@ def test_unconfirmed_run_detaches(bare: Lab) -> None:
     """`--confirm SECONDS` without an answer: the daemon ends with 1 and the machine is as before the run."""
     before = snapshot(bare)
     at = time.monotonic()
-    with started(bare, "--confirm", "2") as daemon:
+    with started(bare, "--confirm", "6") as daemon:
         assert "xdp" in bare.run("balancer1", "bpftool", "net")
-        assert daemon.wait(15) == 1
-        assert time.monotonic() - at >= 2
+        assert daemon.wait(60) == 1
+        assert time.monotonic() - at >= 6
     assert not differences(before, snapshot(bare))
 
 
 def test_confirmed_run_stays(bare: Lab) -> None:
     """`fairlead confirm` in time: the run goes on past its deadline; a second confirm is refused."""
-    with started(bare, "--confirm", "2") as daemon:
+    with started(bare, "--confirm", "6") as daemon:
         bare.run("balancer1", FAIRLEAD, "confirm")
         at = time.monotonic()
-        eventually(lambda: time.monotonic() - at > 2.5 and bare.all_up(), 15)
+        eventually(lambda: time.monotonic() - at > 6.5 and bare.all_up(), 15)
         assert daemon.poll() is None
         assert bare.try_run("balancer1", FAIRLEAD, "confirm").returncode == 1
 
@@ -263,7 +263,7 @@ def test_example(bare: Lab, path: Path) -> None:
             assert status["services"]
             assert {b["state"] for s in status["services"] for b in s["backends"]} <= {"up", "down", "drain", "disabled"}
             daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(10) == 0
+            assert daemon.wait(60) == 0
     finally:
         bare.run("balancer1", "sh", "-ec", f"{NO_ADDRESSES}; {ADDRESSES}")
 

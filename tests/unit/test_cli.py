@@ -113,7 +113,7 @@ def test_check_says_yes(tmp_path: Path) -> None:
     path = tmp_path / "good.yaml"
     path.write_text(GOOD)
     result = run("check", str(path))
-    assert (result.exit_code, result.stdout) == (0, f"{path} is good: 1 VIPs, 1 services, 2 backends\n")
+    assert (result.exit_code, result.stdout) == (0, f"{path} is good: 1 VIP, 1 service, 2 backends\n")
 
 
 def test_an_expansion_expands_to_itself(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -40,6 +41,18 @@ def test_our_own_program_is_no_stranger(tmp_path: Path) -> None:
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "xdp-2").touch()
     assert system.interface_problems(["eth0"], [replace(ETH0, foreign_xdp=77)], str(tmp_path)) == []
+
+
+def test_what_may_not_be_seen_is_not_accused(tmp_path: Path) -> None:
+    """Whoever may not look at the pins is not told that the program is a stranger's, nor shown a traceback."""
+    tmp_path.chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        assert system.interface_problems(["eth0"], [replace(ETH0, foreign_xdp=77)], str(tmp_path)) == []
+    finally:
+        os.seteuid(user)
+        tmp_path.chmod(0o700)
 
 
 def problems(config: Config, own: set[Address], here: set[Address]) -> list[str]:

@@ -70,7 +70,7 @@ def test_generic_is_made_by_queues(xdp: Xdp, queues: str) -> None:
 def test_daemons_stay_in_the_foreground(topology: Topology) -> None:
     """Routers, balancers and backends run one daemon each, in the foreground; clients and switches none."""
     for host in topology.hosts:
-        found = services.service(topology, host, PurePosixPath("/home"), PROGRAMS, {"FAIRLEAD_SOCKET": "/s"})
+        found = services.service(topology, host, PurePosixPath("/etc"), PROGRAMS, {"FAIRLEAD_SOCKET": "/s"})
         match host.role:
             case Role.ROUTER:
                 assert found is not None
@@ -80,7 +80,7 @@ def test_daemons_stay_in_the_foreground(topology: Topology) -> None:
                 assert "daemon off;" in found.files["nginx.conf"]
             case Role.BALANCER:
                 assert found is not None
-                assert found.argv == ("/fairlead", "run", "/home/fairlead.yaml")
+                assert found.argv == ("/fairlead", "run", "/etc/fairlead.yaml")
                 assert found.env == {"FAIRLEAD_SOCKET": "/s"}
             case _:
                 assert found is None

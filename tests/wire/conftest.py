@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 CLONE_NEWNET = 0x40000000
 
 
-def eventually(question: Callable[[], object], seconds: float = 15.0, what: str = "") -> object:
+def eventually(question: Callable[[], object], seconds: float = 60.0, what: str = "") -> object:
     """Ask again and again until the answer is true; AssertionError with the last answer when time is over."""
     end = time.monotonic() + seconds
     while not (answer := question()):
@@ -239,7 +239,7 @@ class Running:
     def close(self, reason: str = "test is over") -> float:
         """Close the speaker; how many seconds that took."""
         began = time.monotonic()
-        asyncio.run_coroutine_threadsafe(self._speaker.close(reason), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._speaker.close(reason), self._loop).result(60)
         return time.monotonic() - began
 
     def end(self) -> None:

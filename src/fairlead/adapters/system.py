@@ -104,8 +104,14 @@ def _mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
 
 
 def our_link(bpffs: str, ifindex: int) -> bool:
-    """Whether a link of ours is pinned for this interface: then the program on it is no stranger."""
-    return pathlib.Path(bpffs, "links", f"xdp-{ifindex}").exists()
+    """Whether a link of ours is pinned for this interface: then the program on it is no stranger.
+
+    True where we may not look: that we need root is said elsewhere, and to advise removing what may be our own would be wrong.
+    """
+    try:
+        return pathlib.Path(bpffs, "links", f"xdp-{ifindex}").exists()
+    except PermissionError:
+        return True
 
 
 def ssh_address() -> str:

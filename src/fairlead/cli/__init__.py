@@ -90,7 +90,7 @@ def run(config: str, interfaces: tuple[str, ...], **options: Any) -> None:
 @click.argument("config")
 @click.option("--expand", is_flag=True, help="Print the configuration with every default written out.")
 def check(config: str, expand: bool) -> None:
-    """Say whether CONFIG can be used; all that is wrong with it at once."""
+    """Say all that is wrong with CONFIG at once."""
     from fairlead.cli import offline
 
     sys.exit(offline.check(config, expand=expand))
@@ -141,7 +141,10 @@ def reattach(interface: str, socket: str) -> None:
 @_bpffs
 @_state
 def detach(socket: str, bpffs: str, state: str) -> None:
-    """Remove the data plane and all that belongs to it; needs neither daemon nor configuration."""
+    """Remove the data plane and all that belongs to it.
+
+    Needs neither a running daemon nor a configuration.
+    """
     from fairlead.cli import offline
 
     sys.exit(offline.detach(socket, bpffs, state))

@@ -31,7 +31,8 @@ def check(path: str, *, expand: bool) -> int:
         print(config.expand(found), end="")
     else:
         backends = sum(len(s.backends) for s in found.services)
-        print(f"{path} is good: {len(found.vips())} VIPs, {len(found.services)} services, {backends} backends")
+        numbers = {"VIP": len(found.vips()), "service": len(found.services), "backend": backends}
+        print(f"{path} is good: {', '.join(f'{n} {name}' + 's' * (n != 1) for name, n in numbers.items())}")
     return 0
 
 

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -109,12 +108,16 @@ def check_name(name: str) -> str:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """One up or down at a time for each name. The lock file goes when nothing of the lab is left."""
+    """One up or down at a time for each name. The lock file goes when nothing of the lab is left.
+
+    The commands that build and remove inherit the lock: if we are killed it is free only when the last of them has ended.
+    """
     BASE.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = BASE / f".{name}.lock"
     while True:
         with path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.set_inheritable(lock.fileno(), True)
             if not path.exists() or os.fstat(lock.fileno()).st_ino != path.stat().st_ino:
                 continue  # the one before us removed it: this lock keeps nobody out
             try:
@@ -134,6 +137,8 @@ def load(name: str) -> Lab:
     """The lab of that name; LabError if there is none."""
     try:
         state = json.loads((BASE / check_name(name) / "state.json").read_text())
+        if state["topology"] not in TOPOLOGIES:
+            raise LabError(f"lab {name!r} is of the topology {state['topology']!r}, which this version of fairlead does not know")
         return Lab(name, TOPOLOGIES[state["topology"]], Xdp(state["xdp"]))
     except FileNotFoundError:
         raise LabError(
@@ -177,7 +182,7 @@ def _build(lab: Lab, found: services.Programs, config: str) -> None:
     (lab.directory / "state.json").write_text(json.dumps({"topology": lab.topology.name, "xdp": lab.xdp.value}))
     bpffs = lab.directory / "bpffs"
     bpffs.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
+    subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True, close_fds=False)
     wiring.lay(lab.name, lab.topology, lab.xdp)
     wiring.prepare(lab.name, lab.topology, lab.xdp)
     _write_services(lab, found, config)
@@ -254,14 +259,15 @@ def _remove(name: str) -> bool:
 
 
 def _stop_supervisor(directory: Path) -> None:
-    """Ask it; if it does not answer, kill it, if the process of that number is still it."""
-    try:
+    """Ask it to; then see that it is dead, and its children, whether it answered or not.
+
+    It is found by its command line: whoever started it may have been killed before they wrote down its number. One that is still
+    starting must not enter another daemon into a namespace that is about to go: the daemon would live on in it, out of sight.
+    """
+    with suppress(OSError, ValueError):
         supervisor.ask(directory, do="stop")
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            pid = int((directory / "supervisor.pid").read_text())
-            if str(directory) in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
+    for pid in namespaces.commands("-m", "fairlead.lab.supervisor", str(directory)):
+        namespaces.kill_family(pid)
 
 
 def _unpin(bpffs: Path) -> None:
@@ -283,6 +289,8 @@ def ask(lab: Lab, **request: Any) -> dict[str, Any]:
     """Put a request to the lab's supervisor; LabError if it is dead or refuses."""
     try:
         answer = supervisor.ask(lab.directory, **request)
+    except PermissionError:
+        raise LabError(f"no permission to ask the supervisor of lab {lab.name!r} (run it with sudo)") from None
     except OSError as error:
         says = f"the supervisor of lab {lab.name!r} is dead ({error}): `fairlead lab down --name {lab.name}` cleans up"
         raise LabError(says) from None

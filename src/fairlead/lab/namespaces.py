@@ -1,6 +1,7 @@
 """Network namespaces from Python: run commands in them, do work inside one, find and kill what runs there.
 
 A thread that has entered a namespace opens sockets there and sees its /proc/sys/net; the rest of the process stays where it was.
+Commands get the descriptors that are marked as inheritable, which is a lab's lock (`close_fds=False`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def batch(lines: Sequence[str], name: str = "", *, program: str = "ip", force: b
     if not lines:
         return
     argv = [program, *(["-n", name] if name else []), *(["-force"] if force else []), "-batch", "-"]
-    done = subprocess.run(argv, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, input="\n".join(lines) + "\n", close_fds=False, capture_output=True, text=True, check=False)
     if done.returncode and not force:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}\n" + "\n".join(f"    {line}" for line in lines))
 
@@ -51,7 +52,7 @@ def batches(work: Mapping[str, Sequence[str]]) -> None:
 
 def run(name: str, *argv: str) -> str:
     """Run a command in a namespace and return what it printed; LabError if it fails."""
-    done = subprocess.run(["ip", "netns", "exec", name, *argv], capture_output=True, text=True, check=False)
+    done = subprocess.run(["ip", "netns", "exec", name, *argv], close_fds=False, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"in {name}: {' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
@@ -132,7 +133,55 @@ def _net(pid: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def kill_all(names: Sequence[str], within: float = 5.0) -> None:
+def commands(*argv: str) -> list[int]:
+    """The processes whose command line ends in these words. A container's are left out: their /run is not ours."""
+    end = b"".join(b"\0" + word.encode() for word in argv) + b"\0"
+    return [pid for pid in _pids() if _command_line(pid).endswith(end) and _shares_run(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _shares_run(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/root", "run").samefile("/run")
+    return False
+
+
+def state(pid: int) -> str:
+    """One letter, as in proc(5): T is stopped; Z, a zombie, and X, no such process, are dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def kill_family(pid: int, within: float = 15.0) -> None:
+    """SIGKILL a process and its children and wait until they are dead. It is stopped first, so that it has no more of them."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    _await(lambda: state(pid) in "TZX", [pid], within)
+    family = [pid]
+    with suppress(OSError):
+        family += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    for member in family:
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+    _await(lambda: all(state(member) in "ZX" for member in family), family, within)
+
+
+def _await(done: Callable[[], bool], pids: Sequence[int], within: float) -> None:
+    deadline = time.monotonic() + within
+    while not done():
+        if time.monotonic() > deadline:
+            raise LabError(f"of the processes {', '.join(map(str, pids))} some do not die")
+        time.sleep(0.005)
+
+
+def kill_all(names: Sequence[str], within: float = 15.0) -> None:
     """SIGKILL whatever lives in the namespaces until nothing does. LabError if something stays."""
     deadline = time.monotonic() + within
     while pids := processes(names):
