@@ -23,6 +23,7 @@ EACH = 500  # live connections of each IP version
 FLOWS = 1 << 18  # the limit; the table has twice as many places
 TIMES = 10
 CONFIRMED = 5.0  # seconds: more than two ticks, after which a packet on a connection confirms its entry
+PAUSE = 0.3  # between two rounds of requests over all connections
 WITHIN = 150.0  # for one flood on a busy machine
 SERVERS = "[192.0.2.21, 192.0.2.22, 192.0.2.23]"
 
@@ -100,7 +101,7 @@ def test_flood(lab: Lab, live: Live, kind: str) -> None:
     thread = threading.Thread(target=rain)
     thread.start()
     asked = 0
-    while not over.is_set() or not asked:
+    while not over.wait(PAUSE) or not asked:
         told = live.ask()
         asked += 1
         assert [(t["moved"], t["broken"]) for t in told] == [(0, 0), (0, 0)], (asked, told)

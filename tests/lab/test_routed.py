@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.kit import VIPS, Lab, eventually
-from tests.lab.traffic import ask, backends, download_over_narrow_link, forget, fresh, narrow, site, upload, verdicts
+from tests.lab.traffic import PORT, ask, backends, download_over_narrow_link, forget, fresh, narrow, site, upload, verdicts
 
 pytestmark = pytest.mark.root
 
@@ -75,3 +75,21 @@ def test_without_a_tunnel(lab: Lab) -> None:
     finally:
         lab.reload(lab.config)
     eventually(lab.all_up, 15)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_underlay_errors(lab: Lab, version: int) -> None:
+    """What the gateway says about outer packets that do not fit its next link is counted for the tunnel it is about."""
+    family = "AF_INET" if version == 4 else "AF_INET6"
+    send = f"import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(bytes(1350), ('{VIPS[version]}', {PORT}))"
+    forget(lab, "client1", "balancer1")
+
+    def told() -> int:
+        lab.run("client1", "python3", "-c", send)
+        of = [t for t in lab.status()["tunnels"] if t["kind"] == "gue" and (":" in t["backend"]) == (version == 6)]
+        return sum(t["errors"] for t in of)
+
+    before = told()
+    with narrow(lab, "gateway", "eth1", 1300):
+        eventually(lambda: told() > before)
+    assert any(e["name"] == "tunnel-troubled" for e in lab.events())

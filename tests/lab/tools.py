@@ -214,7 +214,8 @@ def _storm_packet(ifindex: int, to: str, source: str, vip: str, port: int, kind:
     head = struct.pack(
         "!BBHHHBBH4s4s", 0x45, 0, 40, ifindex, 0, 64, 17 if kind == "udp" else 6, 0, bytes(4), socket.inet_aton(vip)
     )
-    return bytes.fromhex(to.replace(":", "") + source.replace(":", "")) + b"\x08\x00" + head + l4 + bytes(6)
+    mac = bytes.fromhex(to.replace(":", ""))
+    return mac + bytes.fromhex(source.replace(":", "")) + b"\x08\x00" + head + l4 + mac  # a copy: see flood.bpf.c
 
 
 def flood(interface: str, to: str, source: str, vip: str, count: str) -> None:
