@@ -180,8 +180,9 @@ def many_services(number: int) -> Scene:
     """So many VIPs in a row, two backends each."""
     lines = [f"  - {{virtual: 198.18.{n >> 8}.{n & 255}, servers: all, policy: {{80/tcp*: }}}}" for n in range(number)]
     text = "address: 10.1.0.1\nservers: {all: [10.1.0.11, 10.1.0.12]}\nservices:\n" + "\n".join(lines)
-    known = Case(f"{number:,} services, 4 k flows, random", ack4("198.18.0.0"), Pick.RANDOM, 4095, warm=1, services=number)
-    fresh = Case(f"{number:,} services, new flow (SYN)", ack4("198.18.0.0", "S"), Pick.NEXT, 0, warm=1, services=number)
+    name = f"{number:,} service" + "s" * (number > 1)
+    known = Case(f"{name}, 4 k flows, random", ack4("198.18.0.0"), Pick.RANDOM, 4095, warm=1, services=number)
+    fresh = Case(f"{name}, new flow (SYN)", ack4("198.18.0.0", "S"), Pick.NEXT, 0, warm=1, services=number)
     return Scene(text, (known, fresh))
 
 
