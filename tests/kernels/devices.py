@@ -81,6 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def serve(name: str) -> None:
     Handler.name = name
+    http.server.ThreadingHTTPServer.request_queue_size = 64
     http.server.ThreadingHTTPServer(("0.0.0.0", 80), Handler).serve_forever()
 
 
