@@ -70,7 +70,7 @@ def compare(model: Model, rig: Rig, frame: bytes) -> tuple[Outcome, Outcome] | N
 def run_world(
     seed: int, cases: int, rig: Rig, model: Model, elsewhere: tuple[int, ...], most: int = 10
 ) -> Iterator[Difference | str]:
-    """`cases` frames in the world of a seed: the verdict of each that came out alike, else the difference, at most `most` of them."""
+    """`cases` frames in a seed's world: the verdict of each that came out alike, else the difference, at most `most` of those."""
     r = Random(seed)
     differences = 0
     for case in range(cases):

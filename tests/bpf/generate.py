@@ -65,7 +65,7 @@ def some_slots(r: Random, backends: tuple[Backend, ...]) -> tuple[int, ...]:
 
 
 def a_world(r: Random, elsewhere: tuple[int, ...]) -> World:
-    """Two to three VIPs of each family; `elsewhere`: interfaces that frames may leave by, the last of them not in the device map."""
+    """Two to three VIPs of each family; `elsewhere`: interfaces that frames may leave by, the last not in the device map."""
     vips = {vip: r.random() < 0.4 for vip in VIPS4[: r.choice((2, 3))] + VIPS6[: r.choice((2, 3))]}
     services: list[Service] = []
     number = 1

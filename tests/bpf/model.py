@@ -33,7 +33,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Backend:
-    """One backend of one service. `state`: active, drain, keep, move, reset (down, by on-down), gone; `ttl`: one, decrement, keep."""
+    """One backend. `state`: active, drain, keep, move, reset (down, by on-down), gone; `ttl`: one, decrement, keep."""
 
     id: int
     hop: Hop | None

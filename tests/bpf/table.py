@@ -63,7 +63,7 @@ def packed(text: str) -> bytes:
 
 
 def service(n: int, vip: str, port: int, protocol: str = "tcp", *, hop: Hop | None = L2, **more: object) -> Service:
-    """A service with one backend, number `n`, in all its slots. `more`: state and ttl are the backend's, the rest the service's."""
+    """A service with one backend, number `n`, in its slots. `more`: state and ttl are the backend's, the rest the service's."""
     backend = Backend(n, hop, **{name: more.pop(name) for name in ("state", "ttl") if name in more})  # type: ignore[arg-type]
     slots = more.pop("slots", (n,))
     return Service(packed(vip), port, PROTOCOLS[protocol], slots, (backend,), **more)  # type: ignore[arg-type]

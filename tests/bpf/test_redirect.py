@@ -1,4 +1,4 @@
-"""Backends behind other interfaces: XDP_REDIRECT through the device map, XDP_TX on the interface or bond that the frame came in by."""
+"""Backends behind other interfaces: redirected through the device map, but not out of the interface or bond they came in by."""
 
 from __future__ import annotations
 

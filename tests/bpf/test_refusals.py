@@ -67,13 +67,25 @@ REJECTED = [
     reset("a full-sized segment", tcp("A", data=b"x" * 1460), "R", 2000, 0),
     reset("a padded SYN: padding is no data", bytes(tcp("S")) + b"\0" * 6, "RA", 0, 1001, tcp("S")),
     reset("a tagged SYN keeps its tag", tagged(tcp("S"), 10, 5, 1), "RA", 0, 1001),
-    reset("a SYN behind IP options", ether() / IP(src=CLIENT4, dst=V4, options=[IPOption_NOP()] * 8) / TCP(dport=9, seq=5), "RA", 0, 6),
+    reset(
+        "a SYN behind IP options",
+        ether() / IP(src=CLIENT4, dst=V4, options=[IPOption_NOP()] * 8) / TCP(dport=9, seq=5),
+        "RA",
+        0,
+        6,
+    ),
     reset("an IPv6 SYN", tcp_v6("S"), "RA", 0, 1001),
     reset("an IPv6 SYN with data", tcp_v6("S", data=b"abc"), "RA", 0, 1004),
     reset("an IPv6 ACK", tcp_v6("A"), "R", 2000, 0),
     reset("an IPv6 FIN with ACK and data", tcp_v6("FA", data=b"abc"), "R", 2000, 0),
     reset("a tagged IPv6 SYN", tagged(tcp_v6("S"), 10), "RA", 0, 1001),
-    reset("an IPv6 SYN behind an extension header", ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrDestOpt() / TCP(dport=9, seq=5), "RA", 0, 6),
+    reset(
+        "an IPv6 SYN behind an extension header",
+        ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrDestOpt() / TCP(dport=9, seq=5),
+        "RA",
+        0,
+        6,
+    ),
     unreachable("a datagram to an unknown port", udp4(V4, 99)),
     unreachable("an empty datagram", udp4(V4, 99, data=b"")),
     unreachable("a large datagram is quoted by 28 bytes", udp4(V4, 99, data=b"x" * 1400)),
@@ -82,7 +94,9 @@ REJECTED = [
     unreachable("an IPv6 datagram", udp6(V6, 99)),
     unreachable("a large IPv6 datagram is quoted by 48 bytes", udp6(V6, 99, data=b"x" * 1400)),
     unreachable("a tagged IPv6 datagram", tagged(udp6(V6, 99), 10)),
-    unreachable("a first fragment", ether() / IP(src=CLIENT4, dst=V4, flags="MF", id=77) / UDP(sport=9, dport=99, len=99) / Raw(b"x" * 24)),
+    unreachable(
+        "a first fragment", ether() / IP(src=CLIENT4, dst=V4, flags="MF", id=77) / UDP(sport=9, dport=99, len=99) / Raw(b"x" * 24)
+    ),
     silent("a RST is never answered", tcp("R")),
     silent("nor one with ACK", tcp("RA")),
     silent("nor an IPv6 one", tcp_v6("R")),
@@ -91,9 +105,17 @@ REJECTED = [
     silent("a data offset of 0 with ACK", tcp("A", dataofs=0), "malformed"),
     silent("a later fragment", ether() / IP(src=CLIENT4, dst=V4, frag=9, proto=17) / Raw(b"x" * 24), "fragment"),
     silent("an unknown protocol", ether() / IP(src=CLIENT4, dst=V4, proto=132) / Raw(b"x" * 24), "unsupported_protocol"),
-    silent("a datagram with options: its ports would not be in the quote", ether() / IP(src=CLIENT4, dst=V4, options=[IPOption_NOP()] * 4) / UDP(dport=9)),
-    silent("an IPv6 datagram behind an extension header, likewise", ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrDestOpt() / UDP(dport=9)),
-    silent("an IPv6 first fragment, likewise", ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrFragment(m=1, id=88) / UDP(dport=9)),
+    silent(
+        "a datagram with options: its ports would not be in the quote",
+        ether() / IP(src=CLIENT4, dst=V4, options=[IPOption_NOP()] * 4) / UDP(dport=9),
+    ),
+    silent(
+        "an IPv6 datagram behind an extension header, likewise",
+        ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrDestOpt() / UDP(dport=9),
+    ),
+    silent(
+        "an IPv6 first fragment, likewise", ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrFragment(m=1, id=88) / UDP(dport=9)
+    ),
     silent("a SYN from everybody", tcp4(V4, 99, src="255.255.255.255")),
     silent("a SYN from a multicast group", tcp4(V4, 99, src="224.0.0.1")),
     silent("a SYN from nobody", tcp4(V4, 99, src="0.0.0.0")),
@@ -101,7 +123,7 @@ REJECTED = [
     silent("an IPv6 SYN from nobody", tcp6(V6, 99, src="::")),
     silent("an IPv6 datagram from a multicast group", udp6(V6, 99, src="ff02::1")),
     silent("a service without a backend is known", tcp4(V4, 81), "no_backend"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,7 @@ def test_known_flows_stay(rig: Rig, state: str) -> None:
 
 @pytest.mark.parametrize("state", ["move", "gone"])
 def test_known_flows_move(rig: Rig, state: str) -> None:
-    """A backend that is down with `on-down: move`, or gone from the configuration, loses its flows to others at once, for good."""
+    """A backend that is down with `on-down: move`, or gone from the configuration, loses its flows to others, for good."""
     pair = Pair(rig, world(many()))
     packet = to_first(pair)
     pair.adopt(world(with_state(state)))

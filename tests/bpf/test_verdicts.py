@@ -1,4 +1,4 @@
-"""Every verdict of abi.h is reached, and named in docs/reference/verdicts.md; the rarest by breaking what cannot break by itself."""
+"""Every verdict of abi.h is reached, and documented; the rarest ones by breaking what cannot break by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.bpf.model import Interface, World
 from tests.bpf.packets import ping4, tcp4, tcp6, udp4
-from tests.bpf.rig import C, LAYOUT, LO, TAILS, VERDICTS, Rig, own_object
+from tests.bpf.rig import LAYOUT, LO, TAILS, VERDICTS, C, Rig, own_object
 from tests.bpf.table import L2, OWN, V4, V6, Tunnel, packed, service, tagged, world
 from tests.bpf.test_fragments import later4
 from tests.bpf.test_icmp import DNS, WEB, error4, sent4
