@@ -321,7 +321,7 @@ def tagged() -> dict[str, Any]:
     """Transfers from VLAN 10 to VLAN 20 over one trunk."""
     with hosts(bond=False):
         with daemon("eth0"):
-            found = {"answers": answers(start_upload(8, 200_000, 2))} | facts(["eth0"])
+            found = {"answers": answers(start_upload(16, 100_000, 2))} | facts(["eth0"])
         return found | {"left": left(["eth0"]), "log": daemon_log()}
 
 
@@ -330,8 +330,8 @@ def bonded() -> dict[str, Any]:
     with hosts(bond=True):
         with daemon("bond0"):
             before = facts(["m0", "m1"])
-            transfers = start_upload(8, 200_000, 12)
-            wait("connections", lambda: connections() == 8)
+            transfers = start_upload(16, 100_000, 12)
+            wait("connections", lambda: connections() == 16)
             ip("balancer", "link set m0 nomaster")
             still = connections()
             found: dict[str, Any] = {"before": before, "answers": answers(transfers), "still": still} | facts(["m0", "m1"])
