@@ -79,7 +79,7 @@ class Presence:
                 self.attached.pop(index, None)
                 await asyncio.to_thread(kernel.detach, index)
                 if self._network.name(index):
-                    await self._put_back(self._network.name(index))
+                    self._put_back(self._network.name(index))
             missing = [link for index, link in wanted.items() if index not in self.attached]
             for number, link in enumerate(missing):
                 await asyncio.sleep(delay if number else 0)
@@ -127,9 +127,10 @@ class Presence:
             self._log(Operated(f"switched {each} of {name} off", None))
         self.warn(f"offloads {name}", prepared.problems)
 
-    async def _put_back(self, name: str = "") -> None:
+    def _put_back(self, name: str = "") -> None:
+        """Blocks for a moment, and uses no thread: at the very end there are none any more."""
         try:
-            for text in await asyncio.to_thread(self._offloads.restore, name):
+            for text in self._offloads.restore(name):
                 self._log(Operated(text, None))
         except KernelError as e:
             self._log(OperationFailed("switch offloads on again", str(e)))
@@ -170,7 +171,7 @@ class Presence:
         """Leave the machine as if we had never been there. Blocks for some milliseconds: it is the last that we do."""
         for text in [*detach_all(bpffs), *await plumbing.remove()]:
             self._log(Operated(text, None))
-        await self._put_back()
+        self._put_back()
 
 
 def _devices_by_vip(config: Config, network: Network) -> dict[Address, set[str]]:
