@@ -69,6 +69,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def live(lab: Lab) -> Iterator[Live]:
     """1,000 confirmed connections, a third of them to backends that get no new flows: only the flow table knows their place."""
+    servers = [f"192.0.2.{n}" for n in (21, 22, 23)] + [f"fd1a:b:0:10::{n}" for n in (21, 22, 23)]
+    eventually(lambda: {lab.backend(a)["state"] for a in servers} == {"up"})  # the lab waits for VIPs only
     with ExitStack() as stack:
         held = [
             stack.enter_context(lab.running("client1", "python3", str(TOOLS), "hold", vip, str(EACH))) for vip in VIPS.values()
