@@ -288,6 +288,7 @@ class Daemon:
         other = keys.derive(preflight.secret(config)) != self.keys
         problems = [preflight.OTHER_KEY] if other else []
         problems += preflight.geometry_problems(self.kernel.geometry, config)
+        await self.network.read_links()
         await preflight.require(self.network, config, self.options.interfaces or config.interfaces, self.options.bpffs, problems)
         return config
 

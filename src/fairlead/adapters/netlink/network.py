@@ -271,8 +271,12 @@ class Network:
             except (OSError, NetlinkError):
                 await asyncio.sleep(SETTLE)
 
-    async def _read_all(self) -> None:
+    async def read_links(self) -> None:
+        """Ask for the interfaces now: the event of one that was made a moment ago may still be on its way."""
         self._devices = {int(m["index"]): device_of(m) async for m in await self._ask.link("dump")}
+
+    async def _read_all(self) -> None:
+        await self.read_links()
         self._addresses = {}
         async for message in await self._ask.addr("dump"):
             self._take_address(message, gone=False)
