@@ -16,12 +16,13 @@ OBJECTS := src/fairlead/_objects
 BPF_SOURCES := $(wildcard bpf/*.bpf.c bpf/lab/*.bpf.c)
 BPF_OBJECTS := $(patsubst %.c,$(OBJECTS)/%.o,$(notdir $(BPF_SOURCES)))
 # -mcpu=v3 is what the kernel floor, 5.15, understands; libbpf's headers want the multiarch directory on Debian.
-BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+# Kernels before 6.5 take a backward edge only out of a jump: block placement would let a loop's last instruction fall into its first.
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -mllvm -disable-block-placement -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
 EXTENSION := src/fairlead/_native/_ext.abi3.so
 EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready build bpf ext tools kernels demo test check bench requirements clean
+.PHONY: help setup ready build bpf bpf-flags ext tools kernels demo test fuzz check bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ build: ready ## compile everything, and put the wheel, BPF objects in it, under 
 
 bpf: $(BPF_OBJECTS) ## compile the BPF objects
 
+bpf-flags: # for the tests that compile mutants
+	@echo $(CLANG) $(BPF_FLAGS)
+
 # One rule for both source directories: VPATH would also find stale objects.
 define object_rule
 $(OBJECTS)/$(notdir $(1:.c=.o)): $(1) Makefile
@@ -71,26 +75,34 @@ $(EXTENSION): $(EXTENSION_SOURCES) $(VENV)/.requirements
 tools: $(wildcard scripts/tools.sh)
 	@if [ -x scripts/tools.sh ]; then scripts/tools.sh; fi
 
-kernels: ## fetch QEMU and the other kernels that tests/kernels boots
+kernels: setup ## boot Debian's other kernels in QEMU: load everything, run with real VLANs and a bond
 	@scripts/setup.sh kernels
+	@$(PYTHON) -m pytest -rA tests/kernels
 
 demo: setup ## real HTTP requests through a lab, a backend dies and comes back (DOWN=1: tear the lab down afterwards)
 	@$(PYTHON) -m fairlead.lab.demo $(if $(DOWN),--down)
 
 test: setup ## everything, as root, one pytest run
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root: network namespaces and BPF" >&2; exit 1; }
-	@$(MAKE) kernels || true
+	@scripts/setup.sh kernels || true
 	@$(PYTHON) -m pytest tests
 
-check: ready ## what needs no root: formats, warnings, types, layers, pure tests
+fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
+	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)
+
+check: ready ## what needs no root: formats, warnings, types, layers, pure tests, what the programs weigh
 	@[ -z "$(C_SOURCES)" ] || $(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/unit tests/wire
+	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o
 
 bench: setup ## measure the data plane; rewrites bench/RESULTS.md and bench/results.json
 	@$(PYTHON) -m bench
+
+coverage: setup ## how much of the data plane's C a corpus of packets reaches: compiled for the host, no root needed
+	@$(PYTHON) -m tests.coverage
 
 requirements: ## pin the dependencies anew; no index, link or host is written into the files
 	@for name in requirements requirements-dev; do \

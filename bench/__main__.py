@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import control_cases, packet_cases, results
+from bench import control_cases, packet_cases, results, wire_cases
 
 
 def machine() -> str:
@@ -39,12 +39,17 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only cases whose name contains this; nothing is written")
     args = parser.parse_args()
     where = machine()
+    packet_cases.own_network()
     bind()
     packets, runs = (100_000, 5) if args.quick else (1_000_000, 11)
     figures = []
-    for figure in itertools.chain(packet_cases.figures(packets, runs, args.only), control_cases.figures(runs * 2, args.only)):
+    for figure in itertools.chain(
+        packet_cases.figures(packets, runs, args.only),
+        wire_cases.figures(packets, runs, args.only),
+        control_cases.figures(runs * 2, args.only),
+    ):
         print(
-            f"{figure.case:58s} {figure.value:8.1f} {figure.unit}  ({figure.least:.1f} - {figure.most:.1f}) {figure.standing}",
+            f"{figure.case:60s} {figure.value:8.1f} {figure.unit}  ({figure.least:.1f} - {figure.most:.1f}) {figure.standing}",
             flush=True,
         )
         figures.append(figure)

@@ -2,84 +2,61 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from subprocess import run as command
 
-from scapy.packet import Packet
-
 from bench.results import Figure
-from bench.wrapper import Pick, Wrapper
-from fairlead.model import Geometry
-from tests.bpf.packets import tcp4, tcp6, udp4, udp6
-from tests.bpf.plane import Plane
+from bench.scenes import BLANK4, PEER, SECOND, SECOND_MAC, Case, Scene, scenes
+from bench.wrapper import LENGTHS, Pick, Wrapper
+from fairlead._native import bpf
+from fairlead.model import Geometry, Link
+from tests.bpf.plane import LO, OWN_MAC, Plane
 
-BACKENDS4 = ", ".join(f"10.1.0.{i}" for i in range(11, 21))
-BACKENDS6 = ", ".join(f'"fd00::{i}"' for i in range(11, 21))
-OTHERS = "\n".join(f"  - {{virtual: 198.51.100.{i}, servers: [10.1.0.11], policy: {{80/tcp*: }}}}" for i in range(1, 101))
-CONFIG = f"""
-address: 10.1.0.1
-services:
-  - {{virtual: 192.0.2.1, servers: [{BACKENDS4}], policy: {{80/tcp*: , 53/udp*: }}}}
-  - {{virtual: "2001:db8::1", servers: [{BACKENDS6}], policy: {{80/tcp*: , 53/udp*: }}}}
-{OTHERS}
-"""
-V4, V6 = "192.0.2.1", "2001:db8::1"
-BLANK4, BLANK6 = "0.0.0.0", "2001:db8:1::"
-MILLION = (1 << 20) - 1
+CLONE_NEWNET = 0x40000000
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One row of the table. `warm`: how many million new flows are sent before, so that the table is as full as it gets."""
-
-    name: str
-    packet: Packet
-    pick: Pick
-    mask: int
-    goal: float
-    must: float
-    verdict: str = "forwarded"
-    warm: int = 0
-
-    @property
-    def v6(self) -> bool:
-        """Whether the frame carries IPv6."""
-        return bytes(self.packet)[12:14] == b"\x86\xdd"
-
-
-def ack4(dst: str, flags: str = "A") -> Packet:
-    return tcp4(dst, 80, flags, src=BLANK4, sport=0)
-
-
-CASES = (
-    Case("L2, TCP, IPv4, established", ack4(V4), Pick.SAME, 5, 15, 30),
-    Case("L2, UDP, IPv4, established", udp4(V4, 53, src=BLANK4, sport=0), Pick.SAME, 5, 15, 30),
-    Case("L2, TCP, IPv6, established", tcp6(V6, 80, "A", src=BLANK6, sport=0), Pick.SAME, 5, 17, 30),
-    Case("L2, UDP, IPv6, established", udp6(V6, 53, src=BLANK6, sport=0), Pick.SAME, 5, 17, 30),
-    Case("not for a VIP, IPv4", ack4("192.0.2.77"), Pick.SAME, 5, 5, 15, "not_a_vip"),
-    Case("not for a VIP, IPv6", tcp6("2001:db8::77", 80, "A", src=BLANK6, sport=0), Pick.SAME, 5, 5, 15, "not_a_vip"),
-    Case("1 k flows, random", ack4(V4), Pick.RANDOM, 1023, 0, 0, warm=1),
-    Case("64 k flows, random", ack4(V4), Pick.RANDOM, 65535, 0, 0, warm=1),
-    Case("1 M flows, random", ack4(V4), Pick.RANDOM, MILLION, 110, 200, warm=1),
-    Case("new flow (SYN), table full", ack4(V4, "S"), Pick.NEXT, 0, 120, 220, warm=20),
-    Case("new flow (UDP), table full", udp4(V4, 53, src=BLANK4, sport=0), Pick.NEXT, 0, 120, 220, warm=1),
-)
+def own_network() -> None:
+    """This process in a network of its own, with a pair of veth, ifindex 2 and 3: nothing of the machine's is touched."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "cannot have a network namespace")
+    pair = ["ip", "link", "add", "bench0", "index", str(SECOND), "type", "veth", "peer", "name", "bench1", "index", str(PEER)]
+    command(pair, check=True)
+    for device in ("lo", "bench0", "bench1"):
+        command(["ip", "link", "set", device, "up"], check=True)
 
 
 @contextmanager
-def bench_plane() -> Iterator[Plane]:
-    """A plane with the default geometry: 8.4 million flow words."""
+def bench_plane(text: str) -> Iterator[tuple[Plane, Path]]:
+    """A plane with the default geometry: 8.4 million flow words; and the directory of its pins."""
     with tempfile.TemporaryDirectory() as directory:
         command(["mount", "-t", "bpf", "fairlead-bench", directory], check=True)
         try:
-            with Plane(f"{directory}/fairlead", CONFIG, Geometry()) as plane:
-                yield plane
+            with Plane(f"{directory}/fairlead", text, Geometry()) as plane:
+                yield plane, Path(directory, "fairlead")
         finally:
             command(["umount", "-l", directory], check=True)
+
+
+def open_ports(pins: Path) -> None:
+    """Let frames leave by the second interface: nothing is attached here, which would fill the device map."""
+    for path in pins.glob("gen-*/ports"):
+        fd = bpf.open_pin(str(path))
+        bpf.map_put(fd, SECOND, SECOND)
+        os.close(fd)
+
+
+def prepare(plane: Plane, scene: Scene, pins: Path) -> None:
+    """Paths of the scene, and the interface that some of them name."""
+    links = [Link(LO, "lo", OWN_MAC, True, 65536), Link(SECOND, "bench0", SECOND_MAC, True, 1500)]
+    plane.reconciler.set_links(links)
+    plane.resolve(scene.paths)
+    open_ports(pins)
 
 
 def warm(wrapper: Wrapper, frame: bytes, case: Case) -> None:
@@ -90,27 +67,48 @@ def warm(wrapper: Wrapper, frame: bytes, case: Case) -> None:
         wrapper.run(frame, 1 << 20, Pick.RANDOM, case.mask)
 
 
+def first(plane: Plane, case: Case) -> None:
+    """The packet that must have been seen before: with the source that the wrapper gives to the flow, if it was left blank."""
+    if case.first is None:
+        return
+    frame = bytearray(bytes(case.first))
+    if frame[26:30] == bytes(map(int, BLANK4.split("."))):
+        frame[26:30] = (case.mask * 2654435761 & 0xFFFFFFFF).to_bytes(4, "little")
+    plane.kernel.test_run("balancer", bytes(frame), LO)
+
+
 def measure(plane: Plane, case: Case, packets: int, runs: int) -> Figure:
     """Medians of `runs` pairs. The verdict's counter proves that every packet took the path the case is named for."""
-    frame, number = bytes(case.packet), next(v for v, name in plane.names.items() if name == case.verdict)
+    frame = bytes(case.packet)
+    numbers = [number for number, name in plane.names.items() if name in case.verdict.split()]
+    length = max(len(frame), LENGTHS[case.v6] + 4 * case.tagged)
+    shape = {"v6": case.v6, "tagged": case.tagged, "services": case.services, "length": length}
     floors, nets = [], []
-    with Wrapper(None, v6=case.v6) as bare, Wrapper(plane.kernel.program("balancer"), v6=case.v6) as wrapper:
+    with Wrapper(None, **shape) as bare, Wrapper(plane.kernel.program("balancer"), **shape, grown=case.grown) as wrapper:
+        first(plane, case)
         warm(wrapper, frame, case)
-        before, sent = plane.kernel.verdicts().get(number, (0, 0))[0], 0
+        before, sent = counted(plane, numbers), 0
         for i in range(runs):
             floor = bare.run(frame, packets, case.pick, case.mask, seed=i)
             gross = wrapper.run(frame, packets, case.pick, case.mask, seed=(1 << 40) + i * packets)
             sent += packets
             floors.append(floor.ns)
             nets.append(gross.ns - floor.ns)
-        counted = plane.kernel.verdicts()[number][0] - before
-    assert counted == sent, f"{case.name}: {counted} of {sent} packets were {case.verdict}"
+        found = counted(plane, numbers) - before
+    assert found == sent, f"{case.name}: {found} of {sent} packets were {case.verdict}; {plane.kernel.verdicts()}"
     return Figure(case.name, "ns", statistics.median(nets), min(nets), max(nets), statistics.median(floors), case.goal, case.must)
+
+
+def counted(plane: Plane, verdicts: list[int]) -> int:
+    """Packets under these verdicts."""
+    tallies = plane.kernel.verdicts()
+    return sum(tallies.get(number, (0, 0))[0] for number in verdicts)
 
 
 def figures(packets: int, runs: int, only: str) -> Iterator[Figure]:
     """Every case whose name contains `only`."""
-    with bench_plane() as plane:
-        for case in CASES:
-            if only in case.name:
+    for scene in scenes(only):
+        with bench_plane(scene.text) as (plane, pins):
+            prepare(plane, scene, pins)
+            for case in scene.cases:
                 yield measure(plane, case, packets, runs)

@@ -29,7 +29,9 @@ class Figure:
         """Which of goal and must the median reaches."""
         if not self.must:
             return ""
-        return "goal" if self.value <= self.goal else "must" if self.value <= self.must else "MISSED"
+        sign = -1 if self.unit == "Mpps" else 1  # of rates, more is better
+        reached = [name for name, limit in (("goal", self.goal), ("must", self.must)) if sign * self.value <= sign * limit]
+        return reached[0] if reached else "MISSED"
 
     def row(self) -> str:
         """The figure as a line of the table."""

@@ -40,6 +40,7 @@ struct vip_bitmap {
 #define SERVICE_LIVE 1 /* set in every row in use, so that a service without a backend (size 0) still exists */
 #define SERVICE_STICKY 2 /* the slot hash covers the addresses only */
 #define SERVICE_UNTRACKED 4 /* no flow entries: every packet takes its slot */
+#define SERVICE_REJECT 8 /* in a VIP's own row: unknown ports are answered with RST or port unreachable */
 
 struct service {
 	__u8 vip[16];
@@ -82,6 +83,7 @@ enum ttl_rule {
 #define DESTINATION_LIVE 1 /* set in every row in use */
 #define DESTINATION_FOLLOW 2 /* packets of known flows go on to it */
 #define DESTINATION_ACCEPT 4 /* a SYN on a live known flow stays with it */
+#define DESTINATION_RESET 8 /* TCP packets of known flows are answered with RST */
 #define DESTINATION_STATE_SHIFT 32
 #define DESTINATION_STATE_BITS 4
 #define DESTINATION_TTL_SHIFT 36
@@ -110,18 +112,26 @@ enum tunnel_kind {
 #define NEXTHOP_OUTER_IPV6 1 /* the outer header is IPv6 */
 #define NEXTHOP_NO_CHECKSUM 2 /* outer UDP checksum 0 */
 
+/*
+ * `outer` is the outer header as it leaves, in order: IPv4 (20) or IPv6 (40), then GRE (4), UDP (8), or UDP and GUE (12). Zero in it, and
+ * filled for each packet: TOS or traffic class, flow label, lengths, the protocol field that names the inner family (IP protocol, GRE
+ * protocol type, GUE protocol), IPv4 header checksum, UDP source port and checksum. `outer_sum` is what the daemon adds up beforehand,
+ * as little-endian 16-bit words, of an IPv4 outer header as it stands; `udp_sum` likewise of the pseudo-header's addresses and protocol,
+ * of the UDP destination port, and of the GUE header as it stands.
+ */
 struct nexthop {
 	__u8 mac_destination[6];
 	__u8 mac_source[6];
-	__u32 ifindex;
+	__u32 ifindex; /* egress; a member when it is a bond */
 	__u16 mtu; /* largest IP packet the egress takes, outer header included, bytes */
 	__u16 vlan; /* 802.1Q id of the egress, 0: untagged */
 	__u8 tunnel; /* enum tunnel_kind */
 	__u8 flags; /* NEXTHOP_* */
 	__u16 outer_length; /* bytes of `outer` in use */
-	__u32 outer_sum; /* ones'-complement sum of the template's checksummed words, unfolded */
-	__u32 port; /* index into the devmap, 0: send out of the ingress interface */
-	__u8 outer[96];
+	__u32 outer_sum; /* of the IPv4 outer header, unfolded; 0 with an IPv6 one */
+	__u32 bond; /* ifindex of the bond that `ifindex` belongs to, 0: none */
+	__u32 udp_sum; /* see above; 0 without UDP */
+	__u8 outer[92];
 };
 
 /* ---- flows: buckets of eight words, lock-free. A word is tag:32 | destination:20 | last seen:8 | enum flow_state:3 | spare:1 ---- */
@@ -155,12 +165,31 @@ struct bucket {
 /* interface.live: own MAC as a little-endian load of the six bytes : 48 | flags : 16 */
 #define INTERFACE_FLAG_SHIFT 48
 #define INTERFACE_LIVE 1
+#define INTERFACE_INACTIVE 2 /* a bond member that must not forward: everything passes to the kernel */
 
 struct interface {
 	__u64 live;
 	__u32 ifindex;
-	__u32 reserved[5];
+	__u32 bond; /* ifindex of its bond, 0: none */
+	__u32 reserved[4];
 };
+
+/* ---- fragments: an LRU hash, so that later fragments follow the first. ---- */
+
+struct fragment_key {
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__u32 id; /* IPv4: the 16-bit identification */
+	__u16 protocol; /* of the fragmented packet */
+	__u16 family; /* 4 or 6 */
+};
+
+struct fragment {
+	__u32 destination;
+	__u32 seen; /* limiter window (options.window_shift), all 32 bits of it */
+};
+
+#define FRAGMENT_LIFETIME 32 /* windows, of half a second to a second each: senders reuse ids faster than RFC 791 assumes */
 
 /* ---- counters: one cell per (CPU, destination id) and one tally per (CPU, verdict). The kernel only adds; nobody zeroes. ---- */
 
@@ -240,38 +269,52 @@ struct options {
 	__u32 fine_shift; /* jiffies >> fine_shift is a fine tick */
 	__u32 coarse_shift;
 	__u32 echo_limit; /* echo replies per CPU and window */
+	__u32 error_limit; /* ICMP errors that we make, likewise */
+	__u32 reset_limit; /* RSTs, likewise */
 	__u32 window_shift; /* jiffies >> window_shift is a limiter's window */
 	__u32 probe_mark; /* mark of a probe: this, already shifted, | destination id */
 	__u32 reserved;
 };
 
 /*
- * What became of a packet: 0-15 the kernel's stack has it, 16-31 sent out of the ingress interface, negative: dropped, and why.
- * One tally each, at index verdict + VERDICT_BASE.
+ * What became of a packet: 0-15 the kernel's stack has it, 16-31 sent out of the interface it came in by (or of its bond), 32-47 the same
+ * (+16) sent out of another one, negative: dropped, and why. One tally each, at index verdict + VERDICT_BASE.
  */
 #define VERDICT_BASE 64
 #define VERDICT_ROWS 128
+#define VERDICT_REDIRECT 16 /* from a TX verdict to its twin */
 
 enum verdict {
 	PASS_NOT_MINE = 0, /* addressed to another MAC: flooded, multicast or broadcast; forwarding it would poison the segment */
 	PASS_NOT_IP = 1, /* ARP, LLDP, 802.1ad ... */
 	PASS_NOT_A_VIP = 2, /* IP, for this machine or to be routed */
 	PASS_NO_INTERFACE = 3, /* arrived on an interface that is not in the table */
-	TX_FORWARDED = 16,
-	TX_ECHO_REPLY = 17,
+	PASS_INACTIVE = 4, /* arrived on a bond member that is not active */
+	TX_FORWARDED = 16, /* to an L2 neighbour */
+	TX_ECHO_REPLY = 17, /* a ping, answered */
+	TX_ENCAPSULATED = 18, /* in a tunnel's outer header */
+	TX_ICMP_RELAYED = 19, /* an ICMP error, to the backend whose flow it is about */
+	TX_TOO_BIG = 20, /* answered with fragmentation needed or packet too big */
+	TX_RESET = 21, /* answered with a RST */
+	TX_UNREACHABLE = 22, /* answered with port unreachable */
+	REDIRECT_FORWARDED = 32,
+	REDIRECT_ENCAPSULATED = 34,
+	REDIRECT_ICMP_RELAYED = 35,
 	DROP_MALFORMED = -1, /* lengths that contradict each other, or a header cut short */
 	DROP_NO_SERVICE = -2, /* a port of a VIP that no service has */
 	DROP_NO_BACKEND = -3, /* the service has no usable backend */
 	DROP_NO_NEXT_HOP = -4, /* the backend's MAC is not known */
 	DROP_STALE_SLOT = -5, /* a slot named a destination of another service; never seen unless tables are broken */
 	DROP_TTL_EXPIRED = -6, /* TTL or hop limit 0, or 1 with `ttl: decrement` */
-	DROP_FRAGMENT = -7,
-	DROP_IP_OPTIONS = -8,
-	DROP_EXTENSION_HEADER = -9,
-	DROP_UNSUPPORTED_PROTOCOL = -10, /* neither TCP, UDP nor ICMP */
-	DROP_UNSUPPORTED_ICMP = -11,
-	DROP_RATE_LIMITED = -12, /* a ping too many */
-	DROP_TAIL_CALL = -13, /* a tail call failed: the generation is broken */
+	DROP_FRAGMENT = -7, /* a later fragment whose first one was not seen */
+	DROP_EXTENSION_HEADER = -8, /* more extension headers than are followed, or one with no known end */
+	DROP_UNSUPPORTED_PROTOCOL = -9, /* neither TCP, UDP nor ICMP */
+	DROP_UNSUPPORTED_ICMP = -10, /* neither an echo request nor an error about a flow of the VIP */
+	DROP_RATE_LIMITED = -11, /* an answer too many: ping, ICMP error, RST */
+	DROP_TOO_BIG = -12, /* larger than the egress takes, and without DF: not ours to fragment */
+	DROP_NO_HEADROOM = -13, /* the driver left no room for the outer header */
+	DROP_NO_REDIRECT = -14, /* the egress interface is not in the device map */
+	DROP_TAIL_CALL = -15, /* a tail call failed: the generation is broken */
 };
 
 #ifndef FAIRLEAD_CDEF
@@ -282,13 +325,15 @@ _Static_assert(sizeof(struct destination) == 64, "destination");
 _Static_assert(sizeof(struct nexthop) == 128, "nexthop");
 _Static_assert(sizeof(struct bucket) == 64, "bucket");
 _Static_assert(sizeof(struct interface) == 32, "interface");
+_Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
+_Static_assert(sizeof(struct fragment) == 8, "fragment");
 _Static_assert(sizeof(struct cell) == 32, "cell");
 _Static_assert(sizeof(struct tally) == 16, "tally");
 _Static_assert(sizeof(struct limiter) == 16, "limiter");
 _Static_assert(sizeof(struct settings) == 64, "settings");
 _Static_assert(sizeof(struct registry) == 64, "registry");
 _Static_assert(sizeof(struct meta) == 128, "meta");
-_Static_assert(sizeof(struct options) == 104, "options");
+_Static_assert(sizeof(struct options) == 112, "options");
 #endif
 
 #endif

@@ -10,24 +10,41 @@
 #include "maps.h"
 #include "parse.h"
 
-/* One packet of `length` bytes went to this destination; `flows` is 1 if it made a flow entry. */
-static __always_inline void count_destination(__u32 id, __u32 length, __u32 flows)
+static __always_inline struct cell *cell_of(__u32 id)
 {
 	__u32 index = bpf_get_smp_processor_id() * options.destinations + id;
-	struct cell *cell = bpf_map_lookup_elem(&counters, &index);
+
+	return bpf_map_lookup_elem(&counters, &index);
+}
+
+/* What became of a packet of `length` bytes for this destination: counted there if it was sent. */
+static __always_inline enum verdict counted(enum verdict verdict, __u32 id, __u32 length)
+{
+	struct cell *cell = (int)verdict < 0 ? NULL : cell_of(id);
 
 	if (cell) {
 		cell->packets++;
 		cell->bytes += length;
-		cell->flows += flows;
 	}
+	return verdict;
+}
+
+/* A flow entry was made for this destination. */
+static __always_inline void count_flow(__u32 id)
+{
+	struct cell *cell = cell_of(id);
+
+	if (cell)
+		cell->flows++;
 }
 
 static __always_inline int xdp_action(enum verdict verdict)
 {
 	if ((int)verdict < 0)
 		return XDP_DROP;
-	return (int)verdict < 16 ? XDP_PASS : XDP_TX;
+	if ((int)verdict < 16)
+		return XDP_PASS;
+	return (int)verdict < 32 ? XDP_TX : XDP_REDIRECT;
 }
 
 /* Every entry of every program ends here: the verdict gets its tally and becomes an action. */

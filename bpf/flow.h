@@ -14,6 +14,7 @@
 #define FAIRLEAD_FLOW_H
 
 #include "config.h"
+#include "encap.h"
 #include "maps.h"
 #include "parse.h"
 #include "select.h"
@@ -79,11 +80,12 @@ static __always_inline __u64 flow_timeouts(void)
  * Looks for the packet's flow; false only if the table itself cannot be reached. Which way it stands in is not kept: the verifier would
  * follow all eight to the end of the program, and only a rare write wants to know.
  */
-static __always_inline bool find_flow(const struct packet *p, struct flow *f, const bool v6)
+static __always_inline bool find_flow(struct packet *p, struct flow *f, const bool v6)
 {
 	__u64 hash = tuple_hash(p, options.flow_key, (__u64)p->protocol << 32 | p->ports, v6);
 	__u32 index = hash & options.bucket_mask;
 
+	p->entropy = hash >> 48 & ~ENTROPY_PORT;
 	f->now = bpf_jiffies64();
 	f->tag = hash >> 16;
 	f->word = 0;
@@ -150,12 +152,16 @@ static __always_inline __u64 next_word(const struct packet *p, const struct flow
 	return restated(f->word, state, f->now);
 }
 
+/* Whether a flow that its destination has let go is answered with RST. A SYN is a new connection, and RST is never answered. */
+static __always_inline bool resets(const struct packet *p, __u64 live)
+{
+	return live >> DESTINATION_FLAG_SHIFT & DESTINATION_RESET && p->protocol == IPPROTO_TCP &&
+	       !(p->tcp_flags & (TCP_SYN | TCP_RST));
+}
+
 /* By state: how readily a word gives way to a newcomer; the confirmed ones, 0, only when they have expired. */
 #define CLASS_OF_STATE (16ULL << FLOW_EMPTY * 8 | 2ULL << FLOW_EMBRYONIC * 8 | 1ULL << FLOW_CLOSING * 8)
 #define CLASS_EXPIRED 8
-
-/* Keeps the compiler from turning arithmetic into jumps: eight of them would be mispredicted, and each doubles the verifier's paths. */
-#define OPAQUE(x) asm volatile("" : "+r"(x))
 
 /* Class << 8 | age, or 0 if the word must stay. */
 static __always_inline __u32 readiness(__u64 word, __u64 now, __u64 timeouts)

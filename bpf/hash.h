@@ -6,7 +6,9 @@
  * The tuple hash is a keyed xor-multiply-shift chain, 64 bits wide: 2-4 ns. It needs no cryptographic strength, because a bucket is
  * bounded: whoever could aim flows at one bucket fills eight ways and evicts no confirmed flow. A 128-bit multiply would mix better and
  * does not compile for BPF. The four halves of two IPv6 addresses are multiplied side by side, not one after the other: a chain of five
- * multiplications costs 8 ns more, and their sum is folded and multiplied again anyway.
+ * multiplications costs 8 ns more, and their sum is folded and multiplied again anyway. They are turned to big-endian for it: what
+ * tells hosts and subnets apart is in the last bytes of a half, and a product carries upwards only. As they lie in memory two hosts
+ * would differ in eight bits of the sum, and every 256th pair of flows would be one.
  */
 #ifndef FAIRLEAD_HASH_H
 #define FAIRLEAD_HASH_H
@@ -39,7 +41,8 @@ static __always_inline __u64 tuple_hash(const struct packet *p, const volatile _
 	__u64 h;
 
 	if (v6) {
-		h = p->saddr[0] * key[0] + p->saddr[1] * key[1] + p->daddr[0] * key[2] + p->daddr[1] * key[3];
+		h = __builtin_bswap64(p->saddr[0]) * key[0] + __builtin_bswap64(p->saddr[1]) * key[1] +
+		    __builtin_bswap64(p->daddr[0]) * key[2] + __builtin_bswap64(p->daddr[1]) * key[3];
 		h ^= h >> 32;
 	} else {
 		h = mix(key[3], (__u32)p->saddr[1] | p->daddr[1] << 32, key[0]);

@@ -36,4 +36,12 @@ TABLE(counters, struct cell, 1);
 TABLE(verdicts, struct tally, VERDICT_ROWS);
 TABLE(limits, struct limiter, LIMITS);
 
+/* The key is too wide for an array, and the table must forget by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
 #endif

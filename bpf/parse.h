@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * From bytes to `struct packet`. Only what every packet needs stands here; whatever is rare (ICMP, fragments, options, extension
- * headers, other protocols) is recognised and left to the program behind the tail call.
+ * headers, other protocols) is recognised and left to the programs behind the tail call: see rare.h.
  *
  * Lengths are taken from the IP header, never from the frame: Ethernet padding is neither counted nor a reason to drop.
  */
@@ -25,6 +25,12 @@
 
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 
+/* Keeps the compiler from inferring one check from another, or from turning arithmetic into jumps: the verifier follows neither. */
+#define OPAQUE(x) asm volatile("" : "+r"(x))
+
+#define VLAN_ID 0x0fff
+#define VLAN_LENGTH 4
+
 /* Two 32-bit halves, loaded as they lie in the frame: packets are not aligned to eight bytes. */
 static __always_inline __u64 load64(const __be32 *words)
 {
@@ -37,6 +43,19 @@ static __always_inline __u64 load64(const __be32 *words)
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+struct vlan_header {
+	__be16 tci;
+	__be16 type;
+};
+
+/* The Ethernet header, and the one 802.1Q tag there may be. */
+struct frame {
+	__be16 type; /* of what comes behind it */
+	__be16 tci; /* of the tag, 0 without one */
+	__u32 length; /* 14 or 18: where the IP header begins */
+};
 
 /* How far a packet has got: a verdict that ends it, or one of these. */
 enum step {
@@ -53,15 +72,43 @@ struct packet {
 	__u32 ports; /* sport | dport << 16, as on the wire */
 	__u32 l4; /* the service's l4: dport | protocol << 16 | family << 24 */
 	__u32 length; /* IP packet, bytes */
+	__u32 l2; /* where the IP header begins */
+	__u16 entropy; /* of the flow, for outer UDP ports and flow labels */
+	__be16 tci; /* of the frame's tag, 0 without one */
+	__u32 bond; /* of the ingress interface, 0: none */
 	__u8 protocol;
 	__u8 tcp_flags;
 };
 
+/* Where the IP header begins, 14 or 18, in a form that the verifier knows to be small even after a call that might have changed it. */
+static __always_inline __u32 l3_at(const struct packet *p)
+{
+	return p->l2 & 31;
+}
+
+/* False if there is no whole Ethernet header. A second tag (802.1ad, or 802.1Q twice) makes the frame not IP: the kernel's affair. */
+static __always_inline bool parse_frame(struct frame *f, void *data, void *end)
+{
+	struct ethhdr *eth = data;
+	struct vlan_header *vlan = (void *)(eth + 1);
+
+	if (unlikely((void *)(vlan + 1) > end))
+		return false;
+	f->type = *(__be16 *)((void *)eth + 2 * ETH_ALEN);
+	f->length = sizeof(*eth);
+	f->tci = 0;
+	if (f->type == bpf_htons(ETH_P_8021Q)) {
+		f->type = vlan->type;
+		f->tci = vlan->tci;
+		f->length = sizeof(*eth) + VLAN_LENGTH;
+	}
+	return true;
+}
+
 /* Ports and flags of the TCP or UDP header at `l4`, of which the IP header says that `room` bytes belong to the packet. */
 static __always_inline enum step parse_l4(struct packet *p, void *l4, void *end, __u32 room, __u32 family)
 {
-	/* Else the compiler infers this check from the IP length's, which the verifier does not. */
-	asm volatile("" : "+r"(l4));
+	OPAQUE(l4);
 	if (p->protocol == IPPROTO_TCP) {
 		if (room < 20 || l4 + 20 > end)
 			return STEP_MALFORMED;
@@ -113,10 +160,13 @@ static __always_inline enum step parse_ipv6(struct packet *p, struct ipv6hdr *ip
 	return parse_l4(p, ip + 1, end, payload, 6);
 }
 
-/* The caller has seen that a whole Ethernet header is there. */
-static __always_inline enum step parse(struct packet *p, struct ethhdr *eth, void *end, const bool v6)
+static __always_inline enum step parse(struct packet *p, const struct frame *f, void *data, void *end, const bool v6)
 {
-	return v6 ? parse_ipv6(p, (void *)(eth + 1), end) : parse_ipv4(p, (void *)(eth + 1), end);
+	void *l3 = data + f->length;
+
+	p->l2 = f->length;
+	p->tci = f->tci;
+	return v6 ? parse_ipv6(p, l3, end) : parse_ipv4(p, l3, end);
 }
 
 #endif

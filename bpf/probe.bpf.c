@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Health probes, at tc egress. A socket marked with `probe_mark | destination id` talks to the VIP; here its packets get the header of
- * the very next-hop row that clients' packets to that destination get, so that a probe succeeds exactly where traffic would.
+ * Health probes, at tc egress. A socket marked with `probe_mark | destination id` talks to the VIP; here its packets get what the very
+ * next-hop row gives clients' packets to that destination: MACs, tag, outer header, interface. So a probe succeeds exactly where traffic
+ * would.
  *
  * A probe that cannot be sent so is dropped, never leaked: by the main route it would reach some backend, and report on the wrong one.
  * Every other packet goes on to whatever other tc programs there are (TC_ACT_UNSPEC is TCX_NEXT, too).
  */
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
 #include "config.h"
-#include "forward.h"
+#include "encap.h"
 #include "maps.h"
+#include "parse.h"
+#include "rewrite.h"
 
 #define MARK_MASK (~((1U << DESTINATION_ID_BITS) - 1))
 
@@ -26,52 +25,84 @@
 static __always_inline struct nexthop *probe_hop(__u32 id, __u64 high, __u64 low, __u64 *live)
 {
 	struct destination *row = bpf_map_lookup_elem(&destinations, &id);
-	__u32 index;
 
 	if (!row || *(__u64 *)row->vip != high || *(__u64 *)(row->vip + 8) != low)
 		return NULL;
 	*live = READ_ONCE(row->live);
-	index = *live & ((1 << DESTINATION_NEXTHOP_BITS) - 1);
-	return index ? bpf_map_lookup_elem(&nexthops, &index) : NULL;
+	return next_hop(*live);
 }
 
-static __always_inline int send(struct __sk_buff *skb, struct ethhdr *eth, __u64 high, __u64 low, const bool v6)
+/*
+ * The outer header. The socket's checksum may still be partial, to be completed by the interface; the outer UDP checksum is right all the
+ * same, because it follows from the inner packet's headers alone (encap.h).
+ */
+static __always_inline bool encapsulate(struct __sk_buff *skb, const struct packet *p, const struct nexthop *hop, const bool v6,
+					const bool outer6)
 {
+	struct inner in = {.length = p->length, .entropy = p->entropy};
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (outer6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
+	void *l3 = (void *)(long)skb->data + sizeof(struct ethhdr);
+
+	if (l3 + sizeof(struct ipv6hdr) > (void *)(long)skb->data_end)
+		return false;
+	in.tos = inner_tos(l3, v6);
+	in.sum = v6 ? inner_sum_ipv6(p, l3) : inner_sum_ipv4(p);
+	if (bpf_skb_adjust_room(skb, hop->outer_length, BPF_ADJ_ROOM_MAC, flags))
+		return false;
+	if (bpf_skb_pull_data(skb, sizeof(struct ethhdr) + OUTER_MOST(outer6)))
+		return false;
+	l3 = (void *)(long)skb->data + sizeof(struct ethhdr);
+	if (l3 + OUTER_MOST(outer6) > (void *)(long)skb->data_end)
+		return false;
+	write_outer(l3, hop, &in, v6, outer6);
+	*(__be16 *)(l3 - 2) = outer6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	return true;
+}
+
+/* Tag and interface; the mark goes, because the other interface's egress would take the packet for a probe again. */
+static __always_inline int leave_by(struct __sk_buff *skb, const struct nexthop *hop)
+{
+	void *data = (void *)(long)skb->data;
+
+	if (data + sizeof(struct ethhdr) > (void *)(long)skb->data_end)
+		return TC_ACT_SHOT;
+	rewrite_macs(data, hop);
+	if (hop->vlan && bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), hop->vlan))
+		return TC_ACT_SHOT;
+	if (hop->ifindex == skb->ifindex)
+		return TC_ACT_UNSPEC;
+	skb->mark = 0;
+	return bpf_redirect(hop->ifindex, 0);
+}
+
+static __always_inline int send(struct __sk_buff *skb, const bool v6)
+{
+	struct frame f = {.length = sizeof(struct ethhdr)};
+	struct packet p = {};
+	struct nexthop *hop;
 	__u64 live = 0;
-	struct nexthop *hop = probe_hop(skb->mark & ~MARK_MASK, high, low, &live);
+	void *data, *end;
 
-	if (!hop || hop->ifindex != skb->ifindex || !rewrite_ttl(eth + 1, live, v6))
+	if (bpf_skb_pull_data(skb, sizeof(struct ethhdr) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + UDP_LENGTH))
 		return TC_ACT_SHOT;
-	rewrite_macs(eth, hop);
-	return TC_ACT_UNSPEC;
-}
-
-static __always_inline int send_ipv4(struct __sk_buff *skb)
-{
-	struct ethhdr *eth;
-	struct iphdr *ip;
-
-	if (bpf_skb_pull_data(skb, sizeof(*eth) + sizeof(*ip)))
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (parse(&p, &f, data, end, v6) == STEP_FOREIGN)
 		return TC_ACT_SHOT;
-	eth = (void *)(long)skb->data;
-	ip = (void *)(eth + 1);
-	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+	p.entropy = p.ports & ~ENTROPY_PORT;
+	hop = probe_hop(skb->mark & ~MARK_MASK, v6 ? p.daddr[0] : MAPPED_HIGH_HALF, v6 ? p.daddr[1] : MAPPED_LOW_HALF(p.daddr[1]),
+			&live);
+	if (!hop || !rewrite_ttl(data + sizeof(struct ethhdr), live, v6))
 		return TC_ACT_SHOT;
-	return send(skb, eth, MAPPED_HIGH_HALF, MAPPED_LOW_HALF(ip->daddr), false);
-}
-
-static __always_inline int send_ipv6(struct __sk_buff *skb)
-{
-	struct ethhdr *eth;
-	struct ipv6hdr *ip;
-
-	if (bpf_skb_pull_data(skb, sizeof(*eth) + sizeof(*ip)))
-		return TC_ACT_SHOT;
-	eth = (void *)(long)skb->data;
-	ip = (void *)(eth + 1);
-	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
-		return TC_ACT_SHOT;
-	return send(skb, eth, load64(ip->daddr.in6_u.u6_addr32), load64(ip->daddr.in6_u.u6_addr32 + 2), true);
+	if (hop->outer_length) {
+		if (hop->flags & NEXTHOP_OUTER_IPV6) {
+			if (!encapsulate(skb, &p, hop, v6, true))
+				return TC_ACT_SHOT;
+		} else if (!encapsulate(skb, &p, hop, v6, false)) {
+			return TC_ACT_SHOT;
+		}
+	}
+	return leave_by(skb, hop);
 }
 
 SEC("tc")
@@ -80,9 +111,9 @@ int probe(struct __sk_buff *skb)
 	if ((skb->mark & MARK_MASK) != options.probe_mark)
 		return TC_ACT_UNSPEC;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return send_ipv4(skb);
+		return send(skb, false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return send_ipv6(skb);
+		return send(skb, true);
 	return TC_ACT_SHOT; /* ARP for the placeholder next hop: it stands for no host */
 }
 

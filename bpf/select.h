@@ -74,21 +74,34 @@ static __always_inline __u32 slot_of(const struct packet *p, __u32 flags, __u32 
 	return (tuple_hash(p, options.slot_key, words, v6) >> 32) * size >> 32;
 }
 
+/* The service of a packet: its exact port's, else the one of every port of its protocol. */
+static __always_inline struct service *service_of(const struct packet *p, const bool v6)
+{
+	struct service *exact = find_service(p, p->l4, v6);
+
+	return exact ? exact : find_service(p, p->l4 & 0xffff0000, v6);
+}
+
 /*
- * Maglev's choice: CHOSEN with `*chosen` and `*id` set, or why there is none. A packet for an address that is no VIP after all ends here as
- * PASS_NOT_A_VIP, which is not an error; hence the int: an enum verdict, or CHOSEN.
+ * Maglev's choice: CHOSEN with `*chosen` and `*id` set, REJECT if the VIP answers unknown ports, or why there is none. A packet for an
+ * address that is no VIP after all ends here as PASS_NOT_A_VIP, which is not an error; hence the int: an enum verdict, or one of these.
  */
 #define CHOSEN 1000
+#define REJECT 1001
 
 static __always_inline int choose(const struct packet *p, struct destination **chosen, __u32 *id, bool *track, const bool v6)
 {
-	struct service *service = find_service(p, p->l4, v6);
+	struct service *service = service_of(p, v6);
 	__u32 size, slot, element;
 	struct slots *row;
 	__u64 live;
 
-	if (!service)
-		return find_service(p, vip_l4(v6), v6) ? DROP_NO_SERVICE : PASS_NOT_A_VIP;
+	if (!service) {
+		service = find_service(p, vip_l4(v6), v6);
+		if (!service)
+			return PASS_NOT_A_VIP;
+		return service->live >> SERVICE_FLAG_SHIFT & SERVICE_REJECT ? REJECT : DROP_NO_SERVICE;
+	}
 	live = READ_ONCE(service->live);
 	size = live >> SERVICE_SIZE_SHIFT & ((1 << SERVICE_SIZE_BITS) - 1);
 	if (!size)

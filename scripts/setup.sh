@@ -13,14 +13,15 @@ cd "$(dirname "$0")/.."
 
 VENV=.venv
 PACKAGES=(
-	clang-19 llvm-19 clang-format-19 # the BPF objects, and how C is laid out
+	clang-19 llvm-19 clang-format-19 libclang-rt-19-dev # the BPF objects, how C is laid out, what make coverage links
 	gcc libc6-dev make pkg-config libbpf-dev libelf-dev # the extension
 	iproute2 ethtool nftables # what the tests compare before and after; the lab
 	iputils-ping tcpdump curl bpftool # to look at it with
 )
 KERNEL_PACKAGES=(qemu-system-x86 file) # installed; the rest is unpacked into .tools/kernels
-# The versions to boot, oldest first: Debian 12's kernel. Packages that name the present build of each.
-KERNELS=(linux-image-amd64)
+# The versions to boot, oldest first: on Debian 12 its own, 6.1, and the backport of Debian 13's, 6.12. Packages that name the present
+# build of each; Debian 13 knows the first alone, and there it is 6.12.
+KERNELS=(linux-image-amd64 linux-image-6.12-amd64)
 
 say() { echo "setup: $*"; }
 refuse() { echo "setup: $*" >&2; exit 1; }
@@ -106,7 +107,7 @@ unpack() {
 }
 
 kernels() {
-	local wanted name image
+	local wanted name image found=
 	command -v apt-get >/dev/null || refuse "without apt there is no Debian kernel to fetch"
 	mapfile -t wanted < <(missing "${KERNEL_PACKAGES[@]}")
 	[ ${#wanted[@]} -eq 0 ] || install_packages "${wanted[@]}"
@@ -116,12 +117,14 @@ kernels() {
 	for name in depmod modprobe insmod; do ln -sf kmod ".tools/kernels/host/bin/$name"; done # the package's own links are absolute
 	for name in "${KERNELS[@]}"; do
 		image=$(kernel_version "$name")
-		[ -n "$image" ] || refuse "apt does not know $name"
+		[ -n "$image" ] || { say "apt does not know $name: that kernel is left out"; continue; }
+		found=yes
 		[ -e ".tools/kernels/$image/.complete" ] && continue
 		say "fetching $image"
 		unpack "$image" ".tools/kernels/$image"
 		touch ".tools/kernels/$image/.complete"
 	done
+	[ -n "$found" ] || refuse "apt knows none of ${KERNELS[*]}"
 }
 
 # What apt would do for these packages, dependencies and all: "name" for a new one, "name (upgrade)" for one that would be renewed.
@@ -138,7 +141,7 @@ dry() {
 		mapfile -t wanted < <(missing "${PACKAGES[@]}" $(python_packages))
 		say "packages to install: $(simulate "${wanted[@]}")"
 		mapfile -t wanted < <(missing "${KERNEL_PACKAGES[@]}")
-		say "packages to install for make test, which boots another kernel: $(simulate "${wanted[@]}")"
+		say "packages to install for make test, which boots other kernels: $(simulate "${wanted[@]}")"
 	else
 		wanted=$(missing_without_apt)
 		say "no apt here; missing: ${wanted:-nothing}"
@@ -150,7 +153,7 @@ dry() {
 		say "virtual environment: $VENV, of ${python:-the python3 that the packages bring}"
 	fi
 	say "Python packages, into $VENV only: $(sed -nE 's/^([A-Za-z0-9_.-]+==[^ ]+) .*/\1/p' requirements.txt requirements-dev.txt | sort -fu | paste -sd ' ')"
-	say "unpacked into .tools, not installed: BIRD and nginx for the lab; busybox, kmod and a Debian kernel for make test"
+	say "unpacked into .tools, not installed: BIRD and nginx for the lab; busybox, kmod and Debian kernels for make test"
 	[ ! -x scripts/tools.sh ] || DRY=1 scripts/tools.sh
 	say "no service is started or enabled, no setting of the system is changed"
 }

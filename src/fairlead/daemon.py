@@ -12,32 +12,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
-from typing import Any
 
 from fairlead import preflight
-from fairlead._native import maglev
+from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
 from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
+from fairlead.adapters.offloads import Offloads
 from fairlead.adapters.probes import Prober
+from fairlead.adapters.underlay import Underlay
 from fairlead.core import keys
+from fairlead.core.geometry import geometry_for, unmet
+from fairlead.ending import Ending
 from fairlead.errors import FairleadError, Refused
 from fairlead.events import OperationFailed, Reloaded, ReloadRefused, Started, Stopped, Warned
-from fairlead.model import Config, Geometry, Link, Status
+from fairlead.model import Config, Link, Status
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.reconcile import Reconciler
 
 VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
-RETRY_AFTER = 5.0  # seconds, when a program could not be attached
+LOOK_EVERY = 0.5  # seconds between two looks whether our programs are still on the interfaces; link events bring more
 RESOLVE_WITHIN = 0.5  # seconds
-_RELOAD = (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT)
-_STOP = (signal.SIGTERM, signal.SIGQUIT)
 
 
 def run_daemon(options: Options) -> int:
@@ -64,21 +64,19 @@ class Daemon:
         self._wake = asyncio.Event()
         self._plumb = asyncio.Event()
         self._rubbish = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._links = asyncio.Event()
         self._reloads = asyncio.Event()
-        self._confirmed = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._why = "asked to"
-        self._bug: BaseException | None = None
-        self._detach_at_end = False
-        self.network = Network(self._wake.set, self._plumb.set)
-        self.presence = Presence(self.network, log, generic=options.generic)
+        self.ending = Ending(log, options.confirm)
+        self.network = Network(self._network_changed, self._plumb.set)
+        self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
+        self.underlay = Underlay(log)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
 
     async def run(self) -> int:
         """Start, serve, stop. FairleadError if it could not start; nothing is left behind then."""
-        self._take_signals()
+        self.ending.take_signals(self._reloads.set)
         await self.network.open()
         try:
             problems = system.machine_problems(self.options.bpffs) + self.instance.claim(self.options.socket)
@@ -88,18 +86,21 @@ class Daemon:
         finally:
             await self.network.close()
             self.instance.release()
-        if self._bug is not None:
-            raise self._bug
-        return 1 if self._detach_at_end else 0
+        if self.ending.bug is not None:
+            raise self.ending.bug
+        return 1 if self.ending.detach else 0
 
     async def _start(self) -> None:
         system.raise_file_limit()
         self.instance.serve()
-        self.kernel = await asyncio.to_thread(Kernel.open, self.options.bpffs, Geometry(), self.keys, self.config.probe.mark)
+        geometry = geometry_for(self.config.limits, self.config.timeouts)
+        self.kernel = await asyncio.to_thread(Kernel.open, self.options.bpffs, geometry, self.keys, self.config.probe.mark)
         fresh = not self.kernel.adopted
         try:
+            preflight.require_fitting(self.kernel.geometry, self.config)
             await self._bring_up()
         except BaseException:
+            self.underlay.close()
             await self._let_go()
             if fresh:
                 await self.presence.take_down(self.options.bpffs)
@@ -114,7 +115,9 @@ class Daemon:
                 self.log(Warned(text))
         self.speaker = Speaker(preflight.router_id(self.network, self.config, self._managed()), self.log)
         told = self.speaker.announce
-        self.reconciler = Reconciler(self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, announce=told)
+        self.reconciler = Reconciler(
+            self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
+        )
         self.reconciler.wake = self._wake.set
         self.prober = Prober(self.reconciler.probed)
         self.reconciler.adopt()
@@ -125,34 +128,36 @@ class Daemon:
         self._take_facts()
         await self.reconciler.run_pass()
         if self.kernel.adopted:
-            await asyncio.to_thread(self.kernel.replace_programs)
-        await self.presence.attach(self.kernel, self._managed())
+            await self._replace_programs()
+        await self.presence.attach(self.kernel, self._managed(), self.config.attach_delay)
         await self.presence.look_after_plumbing(self.config, self._managed())
         self.prober.set(self.reconciler.targets())
-        self.server = Server(self.options.socket, application(Handlers(self.status, self.log.recent, self.reload, self.confirm)))
+        handlers = Handlers(self.status, self.log.recent, self.reload, self.ending.confirm, self.reattach)
+        self.server = Server(self.options.socket, application(handlers))
         try:
             await self.server.start()
         except OSError as e:
             raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
         self.speaker.configure(self.config.peers)
-        self.presence.warn("config", [str(problem) for problem in self.config.warnings])
+        self._warn()
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
         jobs = (
             self._passes,
+            self._following,
             self._collecting,
             self._upkeep,
             self._sweeping,
             self._plumbing,
             self._follow_reloads,
-            self._await_confirmation,
+            self.ending.await_confirmation,
         )
         self._wake.set()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(job()) for job in jobs]
-                await self._stop.wait()
+                await self.ending.asked.wait()
                 for task in tasks:
                     task.cancel()
         finally:
@@ -161,14 +166,15 @@ class Daemon:
     async def _wind_down(self) -> None:
         """Withdraw first, so that traffic is led elsewhere; then end what asks, and let go of the kernel's objects."""
         system.notify("STOPPING=1")
-        await self.speaker.close(f"fairlead stopped: {self._why}")
+        await self.speaker.close(f"fairlead stopped: {self.ending.why}")
+        self.underlay.close()
         await self.prober.close()
         await self.server.close()
         await self._let_go()
-        if self._detach_at_end:
+        if self.ending.detach:
             await self.presence.take_down(self.options.bpffs)
         else:
-            self.log(Stopped(self._why))
+            self.log(Stopped(self.ending.why))
 
     async def _let_go(self) -> None:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""
@@ -181,11 +187,17 @@ class Daemon:
         return self.options.interfaces or self.config.interfaces
 
     def _managed(self) -> list[Link]:
-        return preflight.managed(self.network, self._names())
+        return self.network.managed(self._names())
+
+    def _network_changed(self) -> None:
+        self._wake.set()
+        self._links.set()
 
     async def _watch(self) -> None:
         backends = {b.address for service in self.config.services for b in service.backends}
-        await self.network.watch(backends, [link.ifindex for link in self._managed()])
+        tunnels = {(b.address, s.tunnel) for s in self.config.services if s.tunnel for b in s.backends}
+        self.presence.warn("underlay", self.underlay.watch(tunnels))
+        await self.network.watch(backends, [link.ifindex for link in self._managed()], self.config.vlans)
 
     def _take_facts(self) -> None:
         self.reconciler.set_links(self._managed())
@@ -197,21 +209,26 @@ class Daemon:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if {link.ifindex for link in self._managed()} != set(self.presence.attached):
-                await self._attach_again()
             self._take_facts()
             await self.reconciler.run_pass()
             self.prober.set(self.reconciler.targets())
             self._rubbish.set()
 
-    async def _attach_again(self) -> None:
-        """An interface came, went or was made anew, or is named no longer. What fails is tried again."""
-        await self._watch()
-        try:
-            await self.presence.attach(self.kernel, self._managed())
-        except FairleadError as e:
-            self.log(OperationFailed("attach", str(e)))
-            asyncio.get_running_loop().call_later(RETRY_AFTER, self._wake.set)
+    async def _following(self) -> None:
+        """An interface came, went, was made anew, joined or left a bond, is named no longer, or lost its program."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._links.wait()
+            self._links.clear()
+            try:
+                complete = await self.presence.complete(self.kernel, self._managed())
+            except FairleadError:  # a link that goes while we look
+                complete = False
+            if not complete:
+                await self._watch()
+                await self.presence.follow(self.kernel, self._managed(), self.config.attach_delay)
+                self._wake.set()
 
     async def _collecting(self) -> None:
         """Free what passes have unpointed; grace periods are long, so passes go on meanwhile."""
@@ -249,38 +266,7 @@ class Daemon:
             with contextlib.suppress(FairleadError):  # it is in the log
                 await self.reload()
 
-    async def _await_confirmation(self) -> None:
-        if self.options.confirm is None:
-            return
-        try:
-            async with asyncio.timeout(self.options.confirm):
-                await self._confirmed.wait()
-        except TimeoutError:
-            self.log(Warned(f"no `fairlead confirm` within {self.options.confirm:g} s: detaching"))
-            self._detach_at_end = True
-            self._end("not confirmed")
-
     # ------------------------------------------------------------------------------------------------------------------ commands
-
-    def _take_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in _RELOAD:
-            loop.add_signal_handler(number, self._reloads.set)
-        for number in _STOP:
-            loop.add_signal_handler(number, self._end, number.name)
-        loop.set_exception_handler(self._surprised)
-
-    def _surprised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback raised. Peers that vanish are no surprise; anything else is a bug and ends the daemon."""
-        error = context.get("exception")
-        loop.default_exception_handler(context)
-        if isinstance(error, BaseException) and not isinstance(error, OSError):
-            self._bug = self._bug or error
-            self._end("a bug")
-
-    def _end(self, why: str) -> None:
-        self._why = why
-        self._stop.set()
 
     async def reload(self) -> str:
         """Read the configuration again and work by it; on any problem the running one stays, and the error says why."""
@@ -301,29 +287,41 @@ class Daemon:
         config = preflight.load(self.options.config)
         other = keys.derive(preflight.secret(config)) != self.keys
         problems = [preflight.OTHER_KEY] if other else []
+        problems += preflight.geometry_problems(self.kernel.geometry, config)
+        await self.network.read_links()
         await preflight.require(self.network, config, self.options.interfaces or config.interfaces, self.options.bpffs, problems)
         return config
 
     async def _change(self, config: Config) -> None:
         before, self.config = self.config, config
-        self.presence.warn("config", [str(problem) for problem in config.warnings])
+        self._warn()
         if config.probe.mark != before.probe.mark:
             self.kernel.probe_mark = config.probe.mark
-            await asyncio.to_thread(self.kernel.replace_programs)
+            await self._replace_programs()
         if config.address != before.address:
             self.presence.warn("address", ["a new `address` becomes the router id with the next start"])
         self.reconciler.set_config(config)
         await self._watch()
         await self.presence.look_after_plumbing(self.config, self._managed())
         self.speaker.configure(config.peers)
-        self._wake.set()
+        self._network_changed()
 
-    async def confirm(self) -> str:
-        """Keep what was started with `--confirm`."""
-        if self.options.confirm is None or self._confirmed.is_set():
-            raise Refused(["nothing waits to be confirmed"])
-        self._confirmed.set()
-        return "confirmed: Fairlead stays"
+    async def _replace_programs(self) -> None:
+        async with self.presence.changing:
+            await asyncio.to_thread(self.kernel.replace_programs)
+
+    def _warn(self) -> None:
+        self.presence.warn("config", [str(problem) for problem in self.config.warnings])
+        self.presence.warn("limits", unmet(self.kernel.geometry, self.config.limits, self.config.timeouts))
+
+    async def reattach(self, name: str) -> str:
+        """Put the programs on one of our interfaces anew, or on all members of a bond."""
+        ours = self._managed()
+        chosen = [link for link in ours if link.name == name or link in self.network.managed([name])]
+        if not chosen:
+            there = ", ".join(link.name for link in ours) or "none"
+            raise Refused([f"{name} is not an interface that Fairlead runs on; those are: {there}"])
+        return await self.presence.reattach(self.kernel, chosen, self.config.attach_delay)
 
     # -------------------------------------------------------------------------------------------------------------------- status
 
@@ -337,7 +335,7 @@ class Daemon:
             started=self.started,
             config=self.options.config,
             key_fingerprint=keys.printed(self.keys.fingerprint),
-            interfaces=tuple(self.presence.attached.values()),
+            interfaces=self.presence.interfaces(),
             vips=report.vips,
             services=report.services,
             peers=self.speaker.status(),
@@ -346,4 +344,5 @@ class Daemon:
             tables_hash=report.tables_hash,
             repairs=report.repairs,
             warnings=self.presence.warnings(),
+            tunnels=self.underlay.status(),
         )

@@ -59,6 +59,28 @@ class Attached(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramLost(Event):
+    level: ClassVar[int] = 4
+    interface: str
+
+    def __str__(self) -> str:
+        return f"the program on {self.interface} has gone: attaching it again"
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelTroubled(Event):
+    """An ICMP error about our outer packets; said once for each thing that is said, not for each packet."""
+
+    level: ClassVar[int] = 4
+    backend: Address
+    kind: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} tunnel to {self.backend}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
 class Warned(Event):
     level: ClassVar[int] = 4
     says: str

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from fairlead import config as configuration
 from fairlead.adapters import system
 from fairlead.adapters.netlink import RTN_LOCAL, Network
+from fairlead.core.flow_time import misfit
 from fairlead.errors import Refused
-from fairlead.model import Address, Config, Link
+from fairlead.model import Address, Config, Geometry, Link
 
 OTHER_KEY = "the cluster's key cannot change while flows hang on it: `fairlead detach`, then start again"
 _SOMEWHERE = (ip_address("203.0.113.1"), ip_address("2001:db8:ffff::1"))  # RFC 5737, 3849: looked up, never sent to
@@ -27,6 +28,7 @@ class Options:
     bpffs: str
     generic: bool
     confirm: float | None
+    state: str  # directory for what outlives the daemon and the data plane
 
 
 def load(path: str) -> Config:
@@ -49,15 +51,23 @@ def secret(config: Config) -> bytes:
         raise Refused([f"cannot read the cluster's key {path}: {e.strerror}"]) from None
 
 
-def managed(network: Network, names: Sequence[str]) -> list[Link]:
-    """The interfaces of these names, as far as they exist, in the order in which they are named."""
-    found = (network.link(name) for name in dict.fromkeys(names))
-    return [link for link in found if link is not None]
-
-
-def own_addresses(network: Network, links: Sequence[Link]) -> set[Address]:
+def own_addresses(network: Network, indices: Iterable[int]) -> set[Address]:
     """The addresses that these interfaces have."""
-    return {a.ip for link in links for a in network.addresses().get(link.ifindex, ())}
+    found = network.addresses()
+    return {a.ip for index in indices for a in found.get(index, ())}
+
+
+def geometry_problems(present: Geometry, config: Config) -> list[str]:
+    """Why tables that are there, and forward, cannot serve this configuration."""
+    problem = misfit(present, config.timeouts)
+    return [f"timeouts: {problem}"] if problem else []
+
+
+def require_fitting(present: Geometry, config: Config) -> None:
+    """Refused if the tables that are there cannot serve this configuration."""
+    problems = geometry_problems(present, config)
+    if problems:
+        raise Refused(problems)
 
 
 async def require(network: Network, config: Config, names: Sequence[str], bpffs: str, problems: Sequence[str]) -> None:
@@ -69,10 +79,12 @@ async def require(network: Network, config: Config, names: Sequence[str], bpffs:
 
 async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[str]:
     """Why this configuration cannot run on this machine's network, as sentences."""
-    links = managed(network, names)
-    here = own_addresses(network, network.links())
-    problems = system.interface_problems(names, network.links(), bpffs)
-    problems += system.address_problems(config, own_addresses(network, links), here) if links else []
+    links = network.managed(names)
+    here = {a.ip for found in network.addresses().values() for a in found}
+    own = own_addresses(network, network.related(links, config.vlans))
+    members = [link.name for link in links if link.bond]
+    problems = network.misnamed(names) + system.interface_problems([*names, *members], network.links(), bpffs)
+    problems += system.address_problems(config, own, here) if links else []
     for vip in config.vips():
         answer = await network.route(vip)
         problem = system.vip_problem(vip, local=answer.kind == RTN_LOCAL or vip in here, error=answer.error)
@@ -86,8 +98,9 @@ async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[
     ssh = system.ssh_address()
     warnings = []
     for link in links:
-        carried = ["this ssh session"] if ssh in map(str, own_addresses(network, [link])) else []
-        carried += ["the default route"] if link.ifindex in default else []
+        over = network.related([link])
+        carried = ["this ssh session"] if ssh in map(str, own_addresses(network, over)) else []
+        carried += ["the default route"] if over & default else []
         if carried and not system.our_link(bpffs, link.ifindex):
             warnings.append(f"{link.name} carries {' and '.join(carried)}; {system.NATIVE_ATTACH_HINT}")
     return warnings
@@ -95,5 +108,5 @@ async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[
 
 def router_id(network: Network, config: Config, links: Sequence[Link]) -> IPv4Address:
     """The configured address, else the lowest IPv4 address of our interfaces; a placeholder where no BGP is spoken."""
-    own = [a for a in own_addresses(network, links) if isinstance(a, IPv4Address)]
+    own = [a for a in own_addresses(network, network.related(links, config.vlans)) if isinstance(a, IPv4Address)]
     return config.address or min(own, default=IPv4Address("127.0.0.1"))

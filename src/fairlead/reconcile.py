@@ -12,17 +12,18 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fairlead.core import rendezvous as rendezvous_reference
 from fairlead.core.announce import Announcer
 from fairlead.core.chains import chains
 from fairlead.core.diff_shared import free_op
 from fairlead.core.facts import Facts, Past
-from fairlead.core.flow_time import timeouts
+from fairlead.core.garbage import uncollected
 from fairlead.core.ids import Item, Kind
 from fairlead.core.planner import Planner
-from fairlead.core.report import CountersOf, Report, service_status, table_status, tables_hash
+from fairlead.core.report import CountersOf, Report, counted, service_status, table_status, tables_hash, with_totals
 from fairlead.core.rests import Rests
 from fairlead.core.rows import Rows, service_key, vip_key
-from fairlead.core.steps import Chain, MaglevFill, Refusal, Tables, Tools
+from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
 from fairlead.core.wants import WantService
@@ -69,13 +70,15 @@ class Reconciler:
         log: Callable[[Event], None],
         clock: Callable[[], float],
         maglev: MaglevFill,
+        rendezvous: RendezvousFill = rendezvous_reference,
         announce: Callable[[tuple[Route, ...]], None] = lambda _: None,
     ) -> None:
         self.keys = keys
         self.wake: Callable[[], None] = lambda: None
         self.changed = False
         self.repairs = 0
-        self._tables, self._log, self._clock, self._maglev = tables, log, clock, maglev
+        self._tables, self._log, self._clock = tables, log, clock
+        self._maglev, self._rendezvous = maglev, rendezvous
         self._rows = Rows(tables.layout)
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
         self._facts = Facts(self._past)
@@ -96,11 +99,13 @@ class Reconciler:
         """Read what the tables hold; once, before anything else."""
         self._have.adopt(self._tables.view)
 
+    @uncollected()
     def set_config(self, config: Config) -> None:
         """The configuration as it is now."""
         self._facts.set_config(config, self._announcer.routes.keys(), self._clock())
         self._touch()
 
+    @uncollected()
     def set_paths(self, paths: Mapping[Address, Path | NoPath]) -> None:
         """The path of every configured backend, or why there is none. Nothing is written before this was called once."""
         first = self._facts.paths is None
@@ -132,6 +137,7 @@ class Reconciler:
         """What is to be announced now."""
         return tuple(self._announcer.routes.values())
 
+    @uncollected()
     def targets(self) -> Mapping[ProbeKey, ProbeTarget]:
         """Whom to probe; the same object as before if nothing has changed."""
         config = self._facts.config
@@ -139,12 +145,15 @@ class Reconciler:
             return {}
         return self._targets.now(config, {k: p.facts for k, p in self._planner.services.items()}, self._have)
 
+    @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
         plans = [p.plan for p in self._planner.services.values()]
-        services = tuple(service_status(self._have, plan, self._facts.latest, counters, flows) for plan in plans)
+        latest = self._facts.latest
+        services = tuple(service_status(self._have, p, latest(p.service.key), counters, flows) for p in plans)
+        vips = with_totals(self._announcer.status(), services)
         tables = table_status(self._have, flows)
-        return Report(self._announcer.status(), services, tables, tables_hash(self._have, self._planner.services), self.repairs)
+        return Report(vips, services, tables, tables_hash(self._have, self._planner.services), self.repairs)
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
@@ -162,7 +171,8 @@ class Reconciler:
     async def run_pass(self) -> PassResult:
         """Bring the tables to what the facts ask for, as far as it goes; may be called at any time, passes never overlap."""
         async with self._pass_lock:
-            return await self._pass()
+            with uncollected():
+                return await self._pass()
 
     async def _pass(self) -> PassResult:
         result, config = PassResult(), self._facts.config
@@ -174,8 +184,8 @@ class Reconciler:
         self._announcer.replan(self._planner.vip_plans())
         self._announced(self._announcer.withdraw(), result)
         wants = [planned.want for planned in self._planner.services.values()]
-        ticks, vips = timeouts(self._tables.layout, self._have.geometry), self._planner.vips(config)
-        for chain in chains(self._have, ticks, self._links, vips, wants, self._pending, self._tools()):
+        vips = self._planner.vips(config)
+        for chain in chains(self._have, config.timeouts, self._links, vips, wants, self._pending, self._tools()):
             await self._carry_out(chain, result)
         self._announced(self._announcer.announce(self._ready), result)
         self._set_timer()
@@ -195,16 +205,10 @@ class Reconciler:
 
     def _tools(self) -> Tools:
         names = {link.ifindex: link.name for link in self._links or ()}
-        return Tools(self._maglev, self._counters, names, int(self._clock() * 1e9))
+        return Tools(self._maglev, self._rendezvous, self._counters, names, int(self._clock() * 1e9))
 
-    def _counters(self, number: int) -> tuple[int, int, int]:
-        """What an id has counted so far, over all CPUs."""
-        stride, size, view = self._have.geometry.destinations, self._rows.size["counters"], self._tables.view("counters")
-        packets = octets = flows = 0
-        for at in range(number * size, self._have.geometry.cpus * stride * size, stride * size):
-            a, b, c = self._rows.read_cell(view, at)
-            packets, octets, flows = packets + a, octets + b, flows + c
-        return packets, octets, flows
+    def _counters(self, first: int, count: int) -> list[tuple[int, int, int]]:
+        return counted(self._have, self._tables.view("counters"), first, count)
 
     def _ready(self, vip: Address) -> bool:
         """The tables hold the VIP and all its services."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from fairlead.model import BackendStatus, Problem, ServiceStatus, Status
+from fairlead.model import BackendStatus, InterfaceStatus, Problem, ServiceStatus, Status
 
-_RIGHT = {"PACKETS", "BYTES", "FLOWS", "WEIGHT", "USED", "ROWS"}
+_RIGHT = {"PACKETS", "BYTES", "FLOWS", "WEIGHT", "USED", "ROWS", "ERRORS", "PORT"}
+_NEARLY_FULL = 0.9  # of a table's rows
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
@@ -50,18 +51,33 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def service_name(service: ServiceStatus) -> str:
     """`192.0.2.10:80/tcp`, `[2001:db8::10]:80/tcp`."""
     vip = f"[{service.vip}]" if ip_address(service.vip).version == 6 else service.vip
-    return f"{vip}:{service.port}/{service.protocol}"
+    return f"{vip}:{service.port or 'any'}/{service.protocol}"
 
 
 def status(s: Status, now: float) -> str:
     """The whole status; `now` is a Unix time."""
-    parts = [_title(s, now), _services(s), _backends(s, now), _vips(s), _peers(s, now), _verdicts(s), sentences(s, now)]
+    parts = [
+        _title(s, now),
+        _services(s),
+        _backends(s, now),
+        _vips(s),
+        _peers(s, now),
+        _tunnels(s, now),
+        _verdicts(s),
+        _tables(s),
+    ]
+    parts.append(sentences(s, now))
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def _title(s: Status, now: float) -> list[str]:
-    where = ", ".join(f"{i.name} ({i.mode})" for i in s.interfaces) or "no interface"
+    where = ", ".join(map(_interface, s.interfaces)) or "no interface"
     return [f"fairlead {s.version} on {where}, up {span(now - s.started)}, config {s.config}"]
+
+
+def _interface(i: InterfaceStatus) -> str:
+    words = [i.mode, f"of {i.bond}"] if i.bond else [i.mode]
+    return f"{i.name} ({', '.join(words if i.active else [*words, 'inactive'])})"
 
 
 def _services(s: Status) -> list[str]:
@@ -94,13 +110,29 @@ def _age(backend: BackendStatus, now: float) -> str:
 
 
 def _vips(s: Status) -> list[str]:
-    rows = [(v.address, v.state, "yes" if v.announced else "no") for v in s.vips]
-    return table(("VIP", "STATE", "ANNOUNCED"), rows) if rows else []
+    rows = [
+        (v.address, number(v.flows), number(v.packets), number(v.bytes), v.state, "yes" if v.announced else "no") for v in s.vips
+    ]
+    return table(("VIP", "FLOWS", "PACKETS", "BYTES", "STATE", "ANNOUNCED"), rows) if rows else []
 
 
 def _peers(s: Status, now: float) -> list[str]:
     rows = [(p.address, str(p.remote_as), p.state, span(now - p.since) if p.since else "-", str(len(p.routes))) for p in s.peers]
     return table(("BGP PEER", "AS", "STATE", "FOR", "ROUTES"), rows) if rows else []
+
+
+def _tunnels(s: Status, now: float) -> list[str]:
+    rows = [
+        (t.backend, t.kind, str(t.port) if t.port else "-", number(t.errors), f"{t.last_error}, {span(now - t.last_at)} ago")
+        for t in s.tunnels
+    ]
+    return table(("TUNNEL TO", "KIND", "PORT", "ERRORS", "LAST"), rows) if rows else []
+
+
+def _tables(s: Status) -> list[str]:
+    """Those that a key of the configuration makes larger."""
+    rows = [(t.name, number(t.used), number(t.rows), number(t.bytes)) for t in s.tables if t.limit]
+    return table(("TABLE", "USED", "ROWS", "BYTES"), rows) if rows else []
 
 
 def _verdicts(s: Status) -> list[str]:
@@ -121,6 +153,11 @@ def sentences(s: Status, now: float) -> list[str]:
     found += [f"# {v.address} is withheld: {v.reason}" for v in s.vips if not v.announced and v.reason]
     found += [
         f"# BGP peer {p.address} is {p.state}: {p.last_error}" for p in s.peers if p.state != "Established" and p.last_error
+    ]
+    found += [
+        f"# table {t.name} is {100 * t.used // t.rows} % full: raise `{t.limit}`"
+        for t in s.tables
+        if t.limit and t.rows and t.used >= _NEARLY_FULL * t.rows
     ]
     if s.repairs:
         found.append(f"# {s.repairs} rows did not hold what was written and were repaired")

@@ -34,6 +34,15 @@ def veth_index() -> Iterator[int]:
     subprocess.run(["ip", "link", "del", "fl-a"], check=True)
 
 
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[tuple[int, ...]]:
+    """Indices of three interfaces that frames may leave by."""
+    from tests.bpf import fuzz
+
+    yield fuzz.make_interfaces()
+    fuzz.remove_interfaces()
+
+
 def _mount(directory: Path) -> Iterator[str]:
     subprocess.run(["mount", "-t", "bpf", "fairlead-test", str(directory)], check=True)
     yield str(directory / "fairlead")

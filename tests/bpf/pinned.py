@@ -21,7 +21,10 @@ KEYS = Keys((1, 3, 5, 7), (9, 11, 13, 15), 0xABCDEF)
 MARK = 0xFA1
 # Everything through which the adapter changes the world, one step each.
 STEPS = [
-    *((bpf, name) for name in ("map_create", "map_put", "pin", "link_create", "link_update", "link_detach", "filter_attach")),
+    *(
+        (bpf, name)
+        for name in ("map_create", "map_put", "map_drop", "pin", "link_create", "link_update", "link_detach", "filter_attach")
+    ),
     *((bpf, name) for name in ("clsact_create", "clsact_destroy", "filter_detach")),
     (bpf.Object, "load"),
     *((memory, name) for name in ("store", "publish")),
@@ -68,19 +71,23 @@ def program_of(path: str) -> int:
     return facts.program
 
 
+TAILS = ("rare", "too_big", "reset", "unreachable")
+
+
 def require_whole(bpffs: str, *interfaces: Link) -> None:
-    """Each link's program is pinned in some generation whose tail call leads to that generation's own second program."""
+    """Each link's program is pinned in a generation whose tail calls lead to its own programs, and which redirects to each."""
     whole = {}
     for name in generations(bpffs):
-        if {"balancer", "rare", "tails"} <= set(pins(f"{bpffs}/{name}")):
-            fds = [bpf.open_pin(f"{bpffs}/{name}/{each}") for each in ("balancer", "rare", "tails")]
-            if bpf.map_take(fds[2], 0) == bpf.program_id(fds[1]):
-                whole[bpf.program_id(fds[0])] = name
-            for fd in fds:
+        if {"balancer", *TAILS, "tails", "ports"} <= set(pins(f"{bpffs}/{name}")):
+            fds = {each: bpf.open_pin(f"{bpffs}/{name}/{each}") for each in ("balancer", *TAILS, "tails", "ports")}
+            if [bpf.map_take(fds["tails"], n) for n in range(4)] == [bpf.program_id(fds[each]) for each in TAILS]:
+                places = {link.ifindex: bpf.map_take(fds["ports"], link.ifindex % 1024) for link in interfaces}
+                whole[bpf.program_id(fds["balancer"])] = all(here == there for here, there in places.items())
+            for fd in fds.values():
                 os.close(fd)
     for link in interfaces:
         running = program_of(f"{bpffs}/links/xdp-{link.ifindex}")
-        assert running in whole
+        assert whole.get(running)
         assert bpf.xdp_query(link.ifindex).program == running
 
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
 from fairlead import config
-from fairlead._native import maglev
+from fairlead._native import maglev, rendezvous
 from fairlead.adapters.kernel import Kernel
 from fairlead.core import hashes, keys
 from fairlead.core import maglev as maglev_reference
@@ -58,7 +58,12 @@ class Plane:
         self.events: list[str] = []
         self.now = 1_000_000.0
         self.reconciler = Reconciler(
-            self.kernel, keys=self.keys, log=lambda event: self.events.append(str(event)), clock=lambda: self.now, maglev=maglev
+            self.kernel,
+            keys=self.keys,
+            log=lambda event: self.events.append(str(event)),
+            clock=lambda: self.now,
+            maglev=maglev,
+            rendezvous=rendezvous,
         )
         self._loop = asyncio.new_event_loop()
         self.reconciler.adopt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import mmap
 import os
 import shutil
@@ -37,7 +38,7 @@ def row_of(number: int) -> Op:
 
 
 def contents(found: Kernel) -> dict[str, bytes]:
-    return {name: bytes(found.view(name)) for name in tables.shapes(found.geometry) if name != "verdicts"}
+    return {name: bytes(found.view(name)) for name in tables.shapes(found.geometry) if name not in {"verdicts", "fragments"}}
 
 
 @pytest.fixture
@@ -172,6 +173,58 @@ def test_a_table_of_another_shape_is_refused(bpffs: str) -> None:
 
     with pytest.raises(KernelError, match=r"slots: its shape is not the one that meta states"):
         opened(bpffs)
+
+
+def test_fragments_are_adopted(bpffs: str, eth0: Link) -> None:
+    """The fragments table is pinned with the others, every generation uses that one, and what it holds outlives them."""
+    pin = f"{bpffs}/tables-{layout_hash()}/fragments"
+    first = opened(bpffs)
+    first.attach(eth0)
+    sh(f"bpftool map update pinned {pin} key hex {'07 ' * 40} value hex {'09 ' * 8}")
+    first.close()
+
+    second = opened(bpffs)
+    second.replace_programs()
+
+    found = json.loads(sh(f"bpftool -j map lookup pinned {pin} key hex {'07 ' * 40}"))
+    assert found["value"] == ["0x09"] * 8
+    facts = json.loads(sh(f"bpftool -j map show pinned {pin}"))
+    used = json.loads(sh(f"bpftool -j prog show pinned {bpffs}/gen-2/rare"))["map_ids"]
+    assert facts["id"] in used
+    assert (facts["type"], facts["max_entries"]) == ("lru_hash", 65536)
+    assert second.bytes_of("fragments") >= 65536 * 48
+    second.close()
+
+
+def test_fragments_of_another_shape_are_refused(bpffs: str) -> None:
+    """A pin of that name that is no such table is named."""
+    opened(bpffs).close()
+    path = f"{bpffs}/tables-{layout_hash()}/fragments"
+    Path(path).unlink()
+    fd = bpf.map_create(bpf.MAP_LRU_HASH, "fragments", 36, 8, 65536)
+    bpf.pin(fd, path)
+    os.close(fd)
+
+    with pytest.raises(KernelError, match=r"fragments: its shape is not the one that meta states"):
+        opened(bpffs)
+
+
+def test_limits_of_answers_are_constants(bpffs: str) -> None:
+    """A generation carries how many echo replies, ICMP errors and RSTs a CPU may answer in a window."""
+    opened(bpffs).close()
+    fd = bpf.open_pin(f"{bpffs}/gen-1/balancer-rodata")
+    with mmap.mmap(fd, layout().structs["options"].size, prot=mmap.PROT_READ) as constants:
+        found = layout().structs["options"].unpack(constants[:])
+    os.close(fd)
+    assert (found["echo_limit"], found["error_limit"], found["reset_limit"]) == (500, 1000, 20000)
+
+
+def test_ticks_are_those_asked_for(bpffs: str) -> None:
+    """New tables get ticks as long as the geometry says, on whatever machine."""
+    found = opened(bpffs, geometry=replace(SMALL, hz=1000, fine_shift=3, coarse_shift=20))
+    for shift, asked in ((found.geometry.fine_shift, 8 / 1000), (found.geometry.coarse_shift, (1 << 20) / 1000)):
+        assert asked <= (1 << shift) / found.geometry.hz < 2 * asked
+    found.close()
 
 
 def test_rubbish_generations_are_removed(bpffs: str, eth0: Link) -> None:

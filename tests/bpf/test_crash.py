@@ -19,11 +19,14 @@ PROBES += [tcp6(V6, 80, "A", sport=s) for s in range(20000, 20012)] + [udp4(V4, 
 MOVED = Path(LO, bytes.fromhex("02000000ee11"), OWN_MAC, 1500)
 
 
-def text(servers: str, more: str = "") -> str:
+NARROW = Path(LO, bytes.fromhex("0200be00000b"), OWN_MAC, 600, ip_address("10.1.0.1"))
+
+
+def text(servers: str, more: str = "", keys: str = "") -> str:
     return f"""
 address: 10.1.0.1
 services:
-  - {{name: web, virtual: {V4}, servers: [{servers}], on-down: move, policy: {{80/tcp*: , 53/udp*: }}}}
+  - {{name: web, virtual: {V4}, servers: [{servers}], on-down: move, {keys}policy: {{80/tcp*: , 53/udp*: }}}}
   - {{name: web6, virtual: "{V6}", servers: ["fd00::11", "fd00::12"], policy: {{80/tcp*: }}}}
 {more}
 """
@@ -37,6 +40,8 @@ CHANGES: dict[str, Callable[[Plane], None]] = {
     "a backend goes": lambda plane: plane.configure(text("10.1.0.11")),
     "a backend is drained": lambda plane: plane.configure(text("10.1.0.11, 10.1.0.12*")),
     "a backend is disabled": lambda plane: plane.configure(text("10.1.0.11, {address: 10.1.0.12, state: disabled}")),
+    "a tunnel comes": lambda plane: plane.configure(text(TWO, keys="tunnel-type: gue, tunnel-port: 6080, ")),
+    "an MTU changes": lambda plane: plane.resolve({"10.1.0.11": NARROW}),
     "a service comes": lambda plane: plane.configure(text(TWO, NEW_SERVICE)),
 }
 

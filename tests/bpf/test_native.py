@@ -54,6 +54,13 @@ def test_layout_is_that_of_the_header() -> None:
     assert not {name for name in found.constants if name.startswith(("fl_", "FAIRLEAD"))}
 
 
+def test_verdicts_have_names_of_their_own() -> None:
+    """No two verdicts share a name, or one's counter would hide the other's."""
+    names = layout().verdict_names()
+    assert len(set(names.values())) == len(names) >= 30
+    assert (names[16], names[32], names[34]) == ("forwarded", "redirected", "redirected_encapsulated")
+
+
 def test_layout_packs_what_it_unpacks() -> None:
     """A row packed from its members unpacks to the same members, byte arrays and number arrays alike."""
     service = layout().structs["service"]

@@ -398,8 +398,13 @@ def test_hertz_is_the_kernels() -> None:
     jiffies.close()
 
     assert passed == pytest.approx(clock.hertz() * elapsed, rel=0.15)
-    assert 256 << clock.shift_for(clock.hertz(), 120) >= 4 * 120 * clock.hertz()
-    assert 256 << clock.shift_for(clock.hertz(), 120) < 8 * 120 * clock.hertz()
+
+
+@pytest.mark.parametrize(("now", "shift"), [(100, 8), (250, 9), (300, 10), (1000, 11)])
+def test_ticks_keep_their_length(now: int, shift: int) -> None:
+    """Ticks of 512 jiffies at 250 a second last no less, and less than twice as long, on a machine with another tick."""
+    assert clock.restated(9, 250, now) == shift
+    assert 512 / 250 <= (1 << shift) / now < 2 * 512 / 250
 
 
 def test_errors_carry_libbpfs_words() -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from scapy.layers.inet import IP, TCP, IPOption_Router_Alert
+from scapy.layers.inet import IP, IPOption_Router_Alert
 from scapy.packet import Packet
 
 from fairlead.adapters.kernel import Kernel, links
@@ -26,7 +26,7 @@ TEXT = f"address: 10.1.0.1\nservices: [{{virtual: {VIP}, servers: [10.1.0.11], p
 RARE = {
     "echo_reply": ping4(VIP),
     "fragment": ether() / IP(src=CLIENT4, dst=VIP, frag=100) / (b"x" * 24),
-    "ip_options": ether() / IP(src=CLIENT4, dst=VIP, options=[IPOption_Router_Alert()]) / TCP(dport=80),
+    "unsupported_protocol": ether() / IP(src=CLIENT4, dst=VIP, options=[IPOption_Router_Alert()], proto=47) / (b"x" * 24),
 }
 
 
@@ -95,7 +95,7 @@ def verdict_of(kernel: Kernel, act: Callable[[], None], wanted: str) -> bool:
 
 @pytest.mark.parametrize("verdict", RARE)
 def test_rare_packets_reach_their_program(bpffs: str, wire: Wire, verdict: str) -> None:
-    """Ping, fragment and option meet their verdicts on a wire, none fails at the tail call."""
+    """Ping, fragment and options meet their verdicts on a wire, none fails at the tail call."""
     with start(bpffs, wire) as plane:
         assert verdict_of(plane.kernel, lambda: wire.send(RARE[verdict]), verdict)
 

@@ -1,9 +1,9 @@
 """Runs inside a virtual machine as its root: the real objects, loaded, filled by the real planner, and given packets.
 
-    inside.py MODPROBE RESULT
+    inside.py MODPROBE RESULT [SCENARIO...]
 
-MODPROBE is the program that the kernel shall call for its modules, RESULT the file for what was found: JSON, either facts by name
-or, under "error", the traceback. tests/kernels/test_kernels.py starts it and reads the result; the assertions stand there.
+MODPROBE is the program that the kernel shall call for its modules, RESULT the file for what was found: JSON, for each scenario
+either facts by name or, under "error", the traceback. tests/kernels/test_kernels.py starts it and reads the result, and asserts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+
+import devices
 
 CONFIG = """
 services:
@@ -61,9 +64,14 @@ def frames(mac: bytes) -> dict[str, bytes]:
     }
 
 
-def prepare(modprobe: str) -> tuple[int, bytes]:
-    """A BPF file system and a pair of veth; the ifindex and MAC of the end that will be balanced."""
+def prepare(modprobe: str) -> None:
+    """Where the kernel finds its modules, and those that it would not ask for by itself."""
     Path("/proc/sys/kernel/modprobe").write_text(modprobe)
+    subprocess.run([modprobe, "-a", "8021q", "bonding", "bridge"], check=True)
+
+
+def veth() -> tuple[int, bytes]:
+    """A BPF file system and a pair of veth; the ifindex and MAC of the end that will be balanced."""
     subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
     subprocess.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
     for name in ("v0", "v1"):
@@ -100,17 +108,17 @@ async def fill(kernel: Any, keys: Any, ifindex: int, mac: bytes) -> list[str]:
     return said
 
 
-def look(modprobe: str) -> dict[str, Any]:
+def look() -> dict[str, Any]:
     """Load, fill, run packets, attach, replace, detach: what came out, by name."""
     from fairlead.adapters.kernel import Kernel, detach_all
     from fairlead.core.keys import derive
     from fairlead.model import Geometry, Link
 
-    ifindex, mac = prepare(modprobe)
+    ifindex, mac = veth()
     link = Link(ifindex, "v0", mac, up=True, mtu=1500)
     geometry = Geometry(services=1024, destinations=4096, nexthops=1024, slots=4096, buckets=65536, cpus=os.cpu_count() or 1)
     keys = derive(b"")
-    found: dict[str, Any] = {"kernel": platform.release(), "mac": mac.hex(), "device before": device()}
+    found: dict[str, Any] = {"mac": mac.hex(), "device before": device()}
     kernel = Kernel.open(BPFFS, geometry, keys, 0xFA1)
     kernel.replace_programs()
     found["operations"] = asyncio.run(fill(kernel, keys, ifindex, mac))
@@ -130,12 +138,21 @@ def look(modprobe: str) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    modprobe, result = sys.argv[1:]
+def attempt(scenario: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a scenario found, or its traceback."""
     try:
-        found = look(modprobe)
+        return scenario()
     except BaseException:  # noqa: BLE001 - whatever it was, it is reported
-        found = {"kernel": platform.release(), "error": traceback.format_exc()}
+        return {"error": traceback.format_exc() + "\n" + devices.daemon_log()[-3000:]}
+
+
+def main() -> None:
+    modprobe, result, *wanted = sys.argv[1:]
+    scenarios = {"objects": look, "tagged": devices.tagged, "bonded": devices.bonded}
+    prepare(modprobe)
+    found: dict[str, Any] = {"kernel": platform.release()}
+    for name in wanted or scenarios:
+        found[name] = attempt(scenarios[name])
     Path(result).write_text(json.dumps(found))
 
 

@@ -66,10 +66,11 @@ class Lab:
 
     name: str
     xdp: str = "native"
+    topology: str = "simple"
     _config: str = field(default="", repr=False)
 
     def up(self, *options: str) -> Lab:
-        self.cli("up", "--xdp", self.xdp, "--within", str(30 * PATIENCE), *options)
+        self.cli("up", self.topology, "--xdp", self.xdp, "--within", str(30 * PATIENCE), *options)
         self._config = self.config_path.read_text()
         return self
 

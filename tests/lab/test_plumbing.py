@@ -2,111 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from pyroute2 import netns
 
 from fairlead.adapters import plumbing
-from fairlead.adapters.netlink import RTN_LOCAL, Network
+from fairlead.adapters.netlink import RTN_LOCAL
 from fairlead.model import NoPath, Path, ProbeConfig
+from tests.lab.pair import Pair, Watching, paired
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")]
 
 BACKEND = ip_address("10.9.0.2")
 BACKEND6 = ip_address("fd09::2")
-_numbers = itertools.count()
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two namespaces with one cable: `here` is 10.9.0.1/24 and fd09::1/64, `there` has the backends' addresses."""
-
-    here: str
-    there: str
-
-    def ip(self, *words: str, at: str = "") -> str:
-        made = subprocess.run(["ip", "-n", at or self.here, *words], check=True, capture_output=True, text=True)
-        return made.stdout
-
-    def inside(self, story: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a coroutine in `here`, in a thread that ends with it."""
-        results: list[Any] = []
-        errors: list[BaseException] = []
-
-        async def whole() -> Any:
-            return await asyncio.wait_for(story(), 20)
-
-        def run() -> None:
-            netns.setns(self.here)
-            try:
-                results.append(asyncio.run(whole()))
-            except BaseException as e:  # noqa: BLE001 - handed to the test
-                errors.append(e)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    def everything(self) -> list[str]:
-        """Rules, routes and neighbours, for comparisons before and after."""
-        shown = [self.ip(f, what, "show", *more) for f in ("-4", "-6") for what, *more in (("rule",), ("route", "table", "all"))]
-        return [*shown, *sorted(self.ip("neigh", "show", "nud", "permanent").splitlines())]
-
-    def mac(self, at: str) -> bytes:
-        words = self.ip("link", "show", "eth0", at=at).split()
-        return bytes.fromhex(words[words.index("link/ether") + 1].replace(":", ""))
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    number = next(_numbers)
-    made = Pair(f"flq{os.getpid()}a{number}", f"flq{os.getpid()}b{number}")
-    for name in (made.here, made.there):
-        subprocess.run(["ip", "netns", "add", name], check=True)
-    made.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", made.there)
-    for name, host in ((made.here, 1), (made.there, 2)):
-        made.ip("addr", "add", f"10.9.0.{host}/24", "dev", "eth0", at=name)
-        made.ip("addr", "add", f"fd09::{host}/64", "dev", "eth0", "nodad", at=name)
-        made.ip("link", "set", "lo", "up", at=name)
-        made.ip("link", "set", "eth0", "up", at=name)
-    yield made
-    for name in (made.here, made.there):
-        subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-class Watching:
-    """A Network and the means to wait for what it says."""
-
-    def __init__(self) -> None:
-        self.changes = 0
-        self.network = Network(self._changed)
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    async def until(self, holds: Callable[[], bool], within: float = 8.0) -> float:
-        """Poll until it holds; returns the seconds it took."""
-        began = time.monotonic()
-        while not holds():
-            assert time.monotonic() - began < within, self.network.paths()
-            await asyncio.sleep(0.002)
-        return time.monotonic() - began
-
-    async def resolved(self, *backends: Any) -> None:
-        await self.until(lambda: all(isinstance(self.network.paths().get(b), Path) for b in backends))
+    with paired() as made:
+        yield made
 
 
 def test_backends_on_the_segment_resolve(pair: Pair) -> None:
@@ -156,7 +75,7 @@ def test_reasons_are_plain(pair: Pair) -> None:
     pair.ip("route", "add", "10.20.0.0/16", "via", "10.9.0.254")
     pair.ip("route", "add", "blackhole", "10.30.0.0/16")
     reasons = {
-        "10.20.0.1": "is behind gateway 10.9.0.254: needs a tunnel",
+        "10.20.0.1": "no neighbour on eth0: gateway 10.9.0.254 does not answer",
         "10.30.0.1": "its route is a blackhole",
         "10.40.0.1": "no route",
         "10.9.0.1": "is an address of this machine",

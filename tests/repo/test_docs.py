@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fairlead import cli, config
+from fairlead import _native, cli, config
 from fairlead.config import vocabulary
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,9 @@ def verdicts() -> dict[str, str]:
     """Constant of `enum verdict` -> the name that users see."""
     body = text("bpf/abi.h").partition("enum verdict {")[2].partition("};")[0]
     constants = re.findall(r"^\t((?:PASS|TX|REDIRECT|DROP)_\w+) =", body, re.MULTILINE)
-    return {c: "redirected" if c == "REDIRECT_FORWARDED" else c.partition("_")[2].lower() for c in constants}
+    layout = _native.layout()
+    names = layout.verdict_names()
+    return {constant: names[layout.constants[constant]] for constant in constants}
 
 
 def test_the_walks_are_there() -> None:

@@ -77,7 +77,9 @@ def test_wrong_usage_is_exit_2(words: tuple[str, ...]) -> None:
 def test_help_names_every_command() -> None:
     """The first screen lists all commands, the lab among them."""
     text = run("--help").output
-    assert all(f"  {name} " in text for name in ("run", "check", "status", "reload", "detach", "confirm", "version", "lab"))
+    assert all(
+        f"  {name} " in text for name in ("run", "check", "status", "reload", "reattach", "detach", "confirm", "version", "lab")
+    )
 
 
 def test_help_and_version_load_nothing_heavy() -> None:
@@ -97,7 +99,7 @@ def test_help_and_version_load_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("reload",), ("confirm",)])
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("reload",), ("confirm",), ("reattach", "eth0")])
 def test_without_a_daemon_it_says_so(words: tuple[str, ...], tmp_path: Path) -> None:
     """One plain sentence and exit code 1."""
     path = str(tmp_path / "api.sock")
@@ -160,10 +162,14 @@ class Api:
         self.confirmed += 1
         return "confirmed"
 
+    async def _reattach(self, interface: str) -> str:
+        return f"attached to {interface} anew in native mode"
+
     async def _serve(self) -> None:
         log = Log(io.StringIO())
         log(Warned("mind"))
-        server = Server(str(self.path), application(Handlers(self._status, log.recent, self._reload, self._confirm)))
+        handlers = Handlers(self._status, log.recent, self._reload, self._confirm, self._reattach)
+        server = Server(str(self.path), application(handlers))
         await server.start()
         self._ready.set()
         await self._stop.wait()
@@ -234,6 +240,7 @@ def test_status_survives_json() -> None:
 def test_verbs_answer(api: Api) -> None:
     """A verb prints what the daemon says; a refusal is exit 1, each reason on a line."""
     assert api.run("confirm").stdout == "confirmed\n"
+    assert api.run("reattach", "eth0/é&x").stdout == "attached to eth0/é&x anew in native mode\n"
     refused = api.run("reload")
     assert (refused.exit_code, refused.stderr) == (1, "fairlead: there is no interface eth9\nfairlead: no address\n")
     assert api.confirmed == 1

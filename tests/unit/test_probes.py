@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from pyroute2 import netns
 
-from fairlead.adapters.probes import BODY_LIMIT, Prober, after, probe, request
+from fairlead.adapters.probes import BODY_LIMIT, Prober, _Http, after, probe, request
 from fairlead.model import Check, ProbeResult, ProbeTarget, Protocol, ServiceKey
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")]
@@ -290,6 +291,19 @@ def test_probes_under_way_are_bounded(space: str) -> None:
         return most
 
     assert 1 < inside(space, story) <= 16
+
+
+def test_a_failure_that_nobody_waits_for_is_no_bug() -> None:
+    """A connection that is lost after its probe has run out of time surprises nobody: a surprise would end the daemon."""
+    surprises: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: surprises.append(context))
+        _Http(Check("http", 80, "h")).connection_lost(None)
+        gc.collect()
+
+    asyncio.run(story())
+    assert not surprises
 
 
 def test_durations_read_well() -> None:

@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from fairlead import render
-from fairlead.model import BackendStatus, InterfaceStatus, PeerStatus, ServiceStatus, Status, VipStatus
+from fairlead.model import (
+    BackendStatus,
+    InterfaceStatus,
+    PeerStatus,
+    ServiceStatus,
+    Status,
+    TableStatus,
+    TunnelStatus,
+    VipStatus,
+)
 
 NOW = 1_000_000.0
 UP = BackendStatus("10.1.0.11", 80, "up", NOW - 75, "200 after 2 ms", 1, 18204, 1_500_000, 12, 30, 1)
@@ -19,7 +28,7 @@ STATUS = Status(
     config="/etc/fairlead.yaml",
     key_fingerprint="00",
     interfaces=(InterfaceStatus("eth0", "native"),),
-    vips=(VipStatus("192.0.2.10", "up", True, ""),),
+    vips=(VipStatus("192.0.2.10", "up", True, "", 18204, 1_500_000, 12, 30),),
     services=(SERVICE,),
     peers=(PeerStatus("10.1.0.1", "Established", NOW - 5, 64500, ("192.0.2.10/32",), ""),),
     verdicts={"forwarded": 18204, "not_a_vip": 7, "too_big": 0},
@@ -39,8 +48,8 @@ BACKEND    OF SERVICE         WEIGHT  FLOWS  PACKETS  BYTES  STATE  FOR
 10.1.0.11  192.0.2.10:80/tcp       1     12    18.2k   1.5M  up     1 min
 10.1.0.12  192.0.2.10:80/tcp       1      0        0      0  down   1 min
 
-VIP         STATE  ANNOUNCED
-192.0.2.10  up     yes
+VIP         FLOWS  PACKETS  BYTES  STATE  ANNOUNCED
+192.0.2.10     12    18.2k   1.5M  up     yes
 
 BGP PEER  AS     STATE        FOR  ROUTES
 10.1.0.1  64500  Established  5 s  1
@@ -56,6 +65,31 @@ not_a_vip        7
 def test_the_whole_status_reads_like_this() -> None:
     """Tables are aligned, figures to the right; what never happened is not listed; what is wrong is said at the end."""
     assert render.status(STATUS, NOW) == WHOLE
+
+
+def test_tunnels_in_trouble_and_full_tables_show() -> None:
+    """What came about a tunnel stands in a table; a full table names the key to raise; a bond shows at its NICs."""
+    status = replace(
+        STATUS,
+        services=(),
+        vips=(),
+        peers=(),
+        verdicts={},
+        interfaces=(InterfaceStatus("eth0", "native", "bond0"), InterfaceStatus("eth1", "native", "bond0", active=False)),
+        tunnels=(TunnelStatus("10.2.0.11", "gue", 6080, 1200, "host unreachable (says 10.1.0.1)", NOW - 5),),
+        tables=(TableStatus("destinations", 95, 100, 6400, "limits.destinations"), TableStatus("interfaces", 1, 1024, 32768)),
+    )
+    assert render.status(status, NOW) == (
+        "fairlead 0.1.0 on eth0 (native, of bond0), eth1 (native, of bond0, inactive), up 1 h 1 min, config /etc/fairlead.yaml\n"
+        "\n"
+        "TUNNEL TO  KIND  PORT  ERRORS  LAST\n"
+        "10.2.0.11  gue   6080    1.2k  host unreachable (says 10.1.0.1), 5 s ago\n"
+        "\n"
+        "TABLE         USED  ROWS  BYTES\n"
+        "destinations    95   100   6.4k\n"
+        "\n"
+        "# table destinations is 95 % full: raise `limits.destinations`\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_vips_are_on_every_loopback_and_in_the_prefixes(topology: Topology) -> N
 def test_drawing_shows_every_host(topology: Topology) -> None:
     """The drawing names every host, in lines that fit a terminal."""
     assert not [host.name for host in topology.hosts if host.name not in topology.drawing]
-    assert all(len(line) <= 100 for line in topology.drawing.splitlines())
+    assert all(len(line) <= 118 for line in topology.drawing.splitlines())
 
 
 def test_only_the_port_that_faces_a_balancer_is_prepared() -> None:
@@ -63,7 +63,7 @@ def test_generic_is_made_by_queues(xdp: Xdp, queues: str) -> None:
     """For generic mode the switch's end has more transmit queues than the balancer's end takes: veth refuses native XDP."""
     lines = plan.cables("x", TOPOLOGIES["simple"], xdp)["switch"]
     line = next(line for line in lines if "x-balancer1" in line)
-    assert line.startswith(f"link add balancer1{queues} type veth peer name eth0 address 02:1a:0b:00:10:11")
+    assert line.startswith(f"link add balancer1 index 11{queues} type veth peer name eth0 address 02:1a:0b:00:10:11")
     assert ("numrxqueues 1 netns x-balancer1" in line) == bool(queues)
 
 

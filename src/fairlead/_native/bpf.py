@@ -15,6 +15,8 @@ from fairlead.errors import KernelError, VerifierError
 
 MAP_ARRAY = 2
 MAP_PROG_ARRAY = 3
+MAP_LRU_HASH = 9
+MAP_DEVMAP = 14
 MMAPABLE = 1 << 10
 ATTACH_XDP = 37
 ATTACH_TCX_EGRESS = 47
@@ -92,7 +94,7 @@ def map_facts(fd: int) -> MapFacts:
 
 
 def map_put(fd: int, key: int, value: int) -> None:
-    """Set one u32 entry; for a prog array the value is a descriptor."""
+    """Set one u32 entry; for a prog array the value is a descriptor, for a devmap an ifindex of this network namespace."""
     _check(lib.fl_map_put(fd, key, value), "set", f"map entry {key}")
 
 
@@ -100,6 +102,11 @@ def map_take(fd: int, key: int) -> int | None:
     """One u32 entry, None where there is none; a prog array answers with a program id."""
     value = ffi.new("uint32_t *")
     return value[0] if lib.fl_map_take(fd, key, value) == 0 else None
+
+
+def map_drop(fd: int, key: int) -> None:
+    """Empty one u32 entry of a prog array or devmap."""
+    _check(lib.fl_map_drop(fd, key), "empty", f"map entry {key}")
 
 
 def pin(fd: int, path: str) -> None:

@@ -109,6 +109,15 @@ int fl_map_take(int fd, uint32_t key, uint32_t *value)
 	return result ? result : bpf_map_lookup_elem(fd, &key, value);
 }
 
+int fl_map_drop(int fd, uint32_t key)
+{
+	int result;
+
+	log_restart();
+	result = require_words(fd);
+	return result ? result : bpf_map_delete_elem(fd, &key);
+}
+
 int fl_pin(int fd, const char *path)
 {
 	log_restart();

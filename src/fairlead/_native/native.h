@@ -18,6 +18,8 @@ int fl_maglev_fill(uint32_t size, uint32_t nodes, const uint32_t *offsets, const
 		   uint32_t *out);
 int fl_translate(const uint32_t *indices, size_t count, const uint32_t *ids, uint32_t nodes, uint32_t *out);
 size_t fl_differing(const uint32_t *a, const uint32_t *b, size_t count);
+int fl_rendezvous_fill(uint32_t size, uint32_t nodes, const uint8_t *addresses, const uint32_t *weights, uint32_t slack,
+		       uint32_t *out);
 
 void fl_store(void *base, size_t offset, const char *data, size_t length);
 void fl_publish(void *base, size_t offset, uint64_t value);
@@ -36,6 +38,7 @@ int fl_map_create(uint32_t type, const char *name, uint32_t key_size, uint32_t v
 int fl_map_facts(int fd, uint32_t *facts);
 int fl_map_put(int fd, uint32_t key, uint32_t value);
 int fl_map_take(int fd, uint32_t key, uint32_t *value);
+int fl_map_drop(int fd, uint32_t key);
 int fl_pin(int fd, const char *path);
 int fl_open_pin(const char *path);
 int fl_program_facts(int fd, uint32_t *facts, char *name);

@@ -4,6 +4,7 @@
     GET  /v1/events    the last thousand events, oldest first
     POST /v1/reload    read the configuration again; 409 with the problems if it is not usable
     POST /v1/confirm   keep running: answers to `--confirm`; 409 if nothing waits for it
+    POST /v1/reattach?interface=NAME   put the programs on a NIC, or on all members of a bond, anew; 409 if it is none of ours
 
 What is behind each of them is handed in. Errors are `{"error": text}`.
 """
@@ -36,12 +37,13 @@ BACKLOG = 128
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handlers:
-    """What the API serves. `reload` and `confirm` answer with a sentence, or raise FairleadError."""
+    """What the API serves. All but the first two answer with sentences, or raise FairleadError."""
 
     status: Callable[[], Awaitable[Status]]
     events: Callable[[], list[dict[str, object]]]
     reload: Callable[[], Awaitable[str]]
     confirm: Callable[[], Awaitable[str]]
+    reattach: Callable[[str], Awaitable[str]]
 
 
 def encode(value: object) -> bytes:
@@ -59,6 +61,13 @@ def _answer(value: object, code: int = 200) -> Response:
     return Response(encode(value), code, media_type="application/json")
 
 
+async def _said(deed: Awaitable[str]) -> Response:
+    try:
+        return _answer({"says": await deed})
+    except FairleadError as e:
+        return _answer({"error": str(e)}, 409)
+
+
 def application(handlers: Handlers) -> Starlette:
     """The routes."""
 
@@ -71,12 +80,12 @@ def application(handlers: Handlers) -> Starlette:
 
     def verb(act: Callable[[], Awaitable[str]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(_: Request) -> Response:
-            try:
-                return _answer({"says": await act()})
-            except FairleadError as e:
-                return _answer({"error": str(e)}, 409)
+            return await _said(act())
 
         return answer
+
+    async def reattach(request: Request) -> Response:
+        return await _said(handlers.reattach(request.query_params.get("interface", "")))
 
     return Starlette(
         routes=[
@@ -84,6 +93,7 @@ def application(handlers: Handlers) -> Starlette:
             Route("/v1/events", events),
             Route("/v1/reload", verb(handlers.reload), methods=["POST"]),
             Route("/v1/confirm", verb(handlers.confirm), methods=["POST"]),
+            Route("/v1/reattach", reattach, methods=["POST"]),
         ],
         exception_handlers={404: _no_such, 405: _no_such, 500: _broken},
     )

@@ -64,6 +64,8 @@ class _Http(asyncio.Protocol):
 
     def __init__(self, check: Check) -> None:
         self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # out of time before anybody waits for it, it may still fail: then asyncio must not report that nobody looked
+        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._check = check
         self._reply = _Reply()
         self._head = 0

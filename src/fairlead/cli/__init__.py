@@ -13,6 +13,7 @@ import click
 
 SOCKET = "/run/fairlead/api.sock"
 BPFFS = "/sys/fs/bpf/fairlead"
+STATE = "/var/lib/fairlead"
 
 _socket = click.option("--socket", envvar="FAIRLEAD_SOCKET", default=SOCKET, show_default=True, help="The daemon's API socket.")
 _bpffs = click.option(
@@ -21,6 +22,14 @@ _bpffs = click.option(
     default=BPFFS,
     show_default=True,
     help="Directory in a BPF file system for what is pinned.",
+)
+
+_state = click.option(
+    "--state",
+    envvar="FAIRLEAD_STATE",
+    default=STATE,
+    show_default=True,
+    help="Directory for what is put back by `detach`.",
 )
 
 
@@ -54,6 +63,7 @@ def fairlead() -> None:
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
 @_socket
 @_bpffs
+@_state
 @click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
 @click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
 def run(config: str, interfaces: tuple[str, ...], **options: Any) -> None:
@@ -115,16 +125,29 @@ def confirm(socket: str) -> None:
 
 
 @fairlead.command()
+@click.argument("interface")
+@_socket
+def reattach(interface: str, socket: str) -> None:
+    """Take the programs off INTERFACE, or off all members of a bond, and put them on anew."""
+    from urllib.parse import quote
+
+    from fairlead.cli import online
+
+    sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
+
+
+@fairlead.command()
 @_socket
 @_bpffs
-def detach(socket: str, bpffs: str) -> None:
+@_state
+def detach(socket: str, bpffs: str, state: str) -> None:
     """Remove the data plane and all that belongs to it.
 
     Needs neither a running daemon nor a configuration.
     """
     from fairlead.cli import offline
 
-    sys.exit(offline.detach(socket, bpffs))
+    sys.exit(offline.detach(socket, bpffs, state))
 
 
 @fairlead.command()

@@ -36,10 +36,11 @@ def check(path: str, *, expand: bool) -> int:
     return 0
 
 
-def detach(socket: str, bpffs: str) -> int:
+def detach(socket: str, bpffs: str, state: str) -> int:
     """`fairlead detach`."""
     from fairlead.adapters import plumbing, system
     from fairlead.adapters.kernel import detach_all
+    from fairlead.adapters.offloads import Offloads
 
     claim = system.Instance()  # held to the end, so that no daemon starts meanwhile
     try:
@@ -49,7 +50,7 @@ def detach(socket: str, bpffs: str) -> int:
         problem = system.privileges()
         if problem:
             return complain(problem)
-        done = [*detach_all(bpffs), *asyncio.run(plumbing.remove())]
+        done = [*detach_all(bpffs), *asyncio.run(plumbing.remove()), *Offloads(state).restore()]
     except FairleadError as e:
         return complain(str(e))
     finally:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead.config import scalars
+from fairlead.config import machine, scalars
 from fairlead.config.addresses import address4, address6
 from fairlead.config.bgp import Router, read_bgp, read_prefixes
+from fairlead.config.capacity import report_capacity
 from fairlead.config.conflicts import report_conflicts, report_oddities
-from fairlead.config.nodes import Section, Value, list_of, section
-from fairlead.config.services import read_catalogue, read_services
-from fairlead.config.settings import scheduler
-from fairlead.config.vocabulary import CLUSTER, DOCUMENT, PROBE
-from fairlead.model import Cluster, Config, ProbeConfig
-
-# The kernel's own tables, 253 default, 254 main, 255 local; 0 means none. See ip-route(8).
-_KERNEL_TABLES = range(253, 256)
+from fairlead.config.nodes import Section, Value, section
+from fairlead.config.services import Draft, read_catalogue, read_services
+from fairlead.config.settings import Settings, scheduler
+from fairlead.config.vocabulary import DOCUMENT
+from fairlead.model import Cluster, Config, Limits, ProbeConfig, Reject, Service, Timeouts
 
 
 def read_document(root: Value) -> Config | None:
@@ -23,58 +21,49 @@ def read_document(root: Value) -> Config | None:
     said = section(root, DOCUMENT)
     if said is None:
         return None
-    said.take("scheduler", scheduler)
-    router = Router(said.take("address", address4), said.take("address6", address6), read_prefixes(said.get("prefixes")))
-    bgp, services = said.get("bgp"), said.get("services")
-    drafts = read_services(services, read_catalogue(said.get("servers"), said.get("policy"))) if services else []
-    if services is None:
+    if said.get("services") is None:
         root.error("there is no `services`", "a configuration needs at least that")
-    peers = read_bgp(bgp, router) if bgp else ()
-    if bgp and peers and said.get("address") is None:
-        bgp.error("BGP needs a router ID", "add a top-level `address`, an IPv4 address of this machine")
-    config = Config(
-        services=tuple(sorted((d.service for d in drafts), key=lambda s: s.key.sort_key)),
-        interfaces=said.take("interfaces", _interfaces) or (),
-        address=router.address,
-        address6=router.address6,
-        peers=peers,
-        probe=said.take("probe", _probe) or ProbeConfig(),
-        cluster=said.take("cluster", _cluster) or Cluster(),
-        path=root.report.path,
-    )
+    drafts = _drafts(said)
+    config = _config(said, drafts)
     report_conflicts(config, drafts, root.report)
+    report_capacity(config, drafts, said.get("limits") or said.get("services") or root)
     if root.report.failed:
         return None
     report_oddities(config, root)
     return replace(config, warnings=root.report.problems())
 
 
-def _interfaces(value: Value) -> tuple[str, ...] | None:
-    found = list_of(scalars.interface, "a name or a list of names")(value)
-    for name in dict.fromkeys(n for n in found or () if (found or ()).count(n) > 1):
-        value.error(f"interface `{name}` is listed twice")
-    return found
+def _drafts(said: Section) -> list[Draft]:
+    top = Settings(scheduler=said.take("scheduler", scheduler))
+    catalogue = read_catalogue(said.get("servers"), said.get("policy"))
+    services = said.get("services")
+    return read_services(services, catalogue, top) if services else []
 
 
-def _probe(value: Value) -> ProbeConfig | None:
-    said = section(value, PROBE)
-    if said is None:
-        return None
-    default = ProbeConfig()
-    mark = said.take("mark", scalars.integer(1, 0xFFF, hexadecimal=True))
-    # A rule behind the one for the main table (32766) would never be looked at.
-    priority = said.take("priority", scalars.integer(1, 32765))
-    return ProbeConfig(mark or default.mark, priority or default.priority, _table(said) or default.table)
+def _config(said: Section, drafts: list[Draft]) -> Config:
+    router = Router(said.take("address", address4), said.take("address6", address6), read_prefixes(said.get("prefixes")))
+    bgp = said.get("bgp")
+    peers = read_bgp(bgp, router) if bgp else ()
+    if bgp and peers and said.get("address") is None:
+        bgp.error("BGP needs a router ID", "add a top-level `address`, an IPv4 address of this machine")
+    return Config(
+        services=_services(drafts),
+        interfaces=said.take("interfaces", machine.interfaces) or (),
+        address=router.address,
+        address6=router.address6,
+        peers=peers,
+        probe=said.take("probe", machine.probe) or ProbeConfig(),
+        cluster=said.take("cluster", machine.cluster) or Cluster(),
+        timeouts=said.take("timeouts", machine.timeouts) or Timeouts(),
+        limits=said.take("limits", machine.limits) or Limits(),
+        vlans=machine.vlans(said.get("vlans"), said.get("vlans6"), (router.address, router.address6)),
+        attach_delay=said.take("attach-delay", scalars.duration(0, 60)) or 0.0,
+        path=said.value.report.path,
+    )
 
 
-def _table(said: Section) -> int | None:
-    found = said.take("table", scalars.integer(1, (1 << 32) - 1))
-    given = said.get("table")
-    if given is not None and found in _KERNEL_TABLES:
-        given.error(f"routing table {found} is the kernel's own", "use a number that no one else uses, such as 7070")
-    return found
-
-
-def _cluster(value: Value) -> Cluster | None:
-    said = section(value, CLUSTER)
-    return Cluster(said.take("key-file", scalars.file_name)) if said else None
+def _services(drafts: list[Draft]) -> tuple[Service, ...]:
+    """Sorted by key. What one service says of unknown ports holds for its whole VIP."""
+    rejecting = {d.service.key.vip for d in drafts if d.service.reject is Reject.UNREACHABLE}
+    services = (replace(d.service, reject=Reject.UNREACHABLE) if d.service.key.vip in rejecting else d.service for d in drafts)
+    return tuple(sorted(services, key=lambda s: s.key.sort_key))

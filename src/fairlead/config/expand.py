@@ -5,13 +5,14 @@ Two files mean the same if their normal forms are equal, and parsing a normal fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
-from fairlead.model import AdminState, Backend, Check, Config, PeerConfig, ProbeConfig, Service
+from fairlead.config.tunnels import UDP_KINDS
+from fairlead.model import AdminState, Backend, Check, Config, Limits, PeerConfig, ProbeConfig, Service, Timeouts, Tunnel, Vlan
 
-Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"]
+Plain = str | int | float | bool | Sequence["Plain"] | Mapping[str, "Plain"] | Mapping[int, "Plain"]
 
 
 def expand(config: Config) -> str:
@@ -37,6 +38,15 @@ def _config(config: Config) -> dict[str, Plain]:
         out["address6"] = str(config.address6)
     if config.interfaces:
         out["interfaces"] = list(config.interfaces)
+    if config.attach_delay:
+        out["attach-delay"] = _seconds(config.attach_delay)
+    for key, version in (("vlans", 4), ("vlans6", 6)):
+        if subnets := [v for v in config.vlans if v.subnet.version == version]:
+            out[key] = {v.id: _subnet(v) for v in subnets}
+    if config.timeouts != Timeouts():
+        out["timeouts"] = {name: _seconds(getattr(config.timeouts, name)) for name in Timeouts.__slots__}
+    if config.limits != Limits():
+        out["limits"] = {name: getattr(config.limits, name) for name in Limits.__slots__}
     if config.probe != ProbeConfig():
         out["probe"] = {"mark": config.probe.mark, "priority": config.probe.priority, "table": config.probe.table}
     if config.cluster.key_file is not None:
@@ -55,11 +65,29 @@ def _service(service: Service) -> dict[str, Plain]:
         **{key: text for key, text in texts.items() if text},
         "need": service.need,
         "sticky": service.sticky,
-        "ttl": service.ttl.name.lower(),
+        **({"ttl": service.ttl.name.lower()} if service.ttl else {}),
         "on-down": service.on_down.value,
+        "scheduler": service.scheduler.value,
+        **({"table-size": service.table_size} if service.table_size else {}),
+        "track": service.track,
+        "reject": service.reject.value,
+        **_tunnel(service.tunnel),
         "servers": [_backend(b) for b in service.backends],
-        "policy": {f"{service.key.port}/{service.key.protocol}": entry},
+        "policy": {f"{service.key.port or 'any'}/{service.key.protocol}": entry},
     }
+
+
+def _tunnel(tunnel: Tunnel | None) -> dict[str, Plain]:
+    if tunnel is None:
+        return {"tunnel-type": "none"}
+    out: dict[str, Plain] = {"tunnel-type": tunnel.kind.name.lower()}
+    if tunnel.kind in UDP_KINDS:
+        out |= {"tunnel-port": tunnel.port, "tunnel-no-checksum": not tunnel.checksum}
+    return out | ({"tunnel-mtu": tunnel.mtu} if tunnel.mtu else {})
+
+
+def _subnet(vlan: Vlan) -> Plain:
+    return f"{vlan.gateway or vlan.subnet.network_address}/{vlan.subnet.prefixlen}"
 
 
 def _backend(backend: Backend) -> Plain:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 
@@ -98,6 +98,19 @@ class Value:
 
 
 Reader = Callable[[Value], T | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Generic[T]):
+    """What was read, None for what could not be, and where it was said: for a judgement that takes more than the value alone."""
+
+    value: T | None
+    at: Value
+
+
+def placed(read: Reader[T]) -> Callable[[Value], Said[T]]:
+    """The same reader, remembering where."""
+    return lambda value: Said(read(value), value)
 
 
 def position(report: Report, node: yaml.Node) -> Position:

@@ -1,6 +1,6 @@
 """The grammar of a policy: which ports a service has, what checks them, and what an entry says of its own.
 
-80  80/tcp  53/udp  http  8080/http  https  domain  domain/udp  ssh  ...     and a star behind any of them for no checks
+80  80/tcp  53/udp  http  8080/http  https  domain  domain/udp  ssh  any/tcp  ...   and a star behind any of them for no checks
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CheckDraft:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
-    """One port and protocol of a policy. `text` is the key as written."""
+    """One port and protocol of a policy, port 0 for every port. `text` is the key as written."""
 
     port: int
     protocol: Protocol
@@ -99,6 +99,9 @@ def _read_entry(pair: Entry) -> tuple[PolicyEntry, ...]:
 
 def _check_bind(value: Value, port: int) -> None:
     bind = scalars.integer(1, 65535)(value)
+    if not port:
+        value.error("every port has no other port on the servers: what is sent to a port arrives there", "leave out `bind`")
+        return
     if bind is not None and bind != port:
         hint = f"let the servers listen on port {port}, or offer the service on port {bind}"
         value.error(f"port {port} cannot become port {bind} on the servers: replies go straight from them to the clients", hint)
@@ -110,6 +113,9 @@ def _read_checks(pair: Entry, ports: _Ports | None, body: Section | None) -> tup
         if ports and ports.starred:
             given.error(f"{shown(pair.name)} says no checks, and `checks` follow", "leave out the star or the checks")
         drafts = [_read_check(item.named("a check")) for item in items(given, "a list of checks") or []]
+        for draft in drafts:
+            if draft and ports and not ports.port and not draft.port:
+                given.report.error(draft.at, f"a check of {shown(pair.name)} needs a `port`", "such as `{type: http, port: 80}`")
         return tuple(draft for draft in drafts if draft)
     if ports is None or ports.starred or not ports.implied:
         return ()
@@ -147,6 +153,8 @@ def _parse_key(text: str) -> _Ports | None:
     bare = text.removesuffix("*")
     first, slash, second = bare.partition("/")
     number = _port(first)
+    if first == "any" and second in ("tcp", "udp"):
+        return _Ports(0, _TCP if second == "tcp" else _UDP, "", text != bare)
     if number is not None:
         kind = second if slash else "tcp"
         if kind in ("tcp", "udp"):
@@ -166,8 +174,8 @@ def _port(text: str) -> int | None:
 
 def _refuse_key(key: Value, first: str, second: str) -> None:
     text = shown(key.scalar or "")
-    if first in ("any", "*") and second in ("tcp", "udp"):
-        key.error(f"{text}, every port of a VIP, is not supported yet", "name each port as an entry of its own")
+    if first in ("any", "*", "0", "all"):
+        key.error(f"{text} is not a policy entry", "every port of the VIP is `any/tcp` or `any/udp`")
     elif re.fullmatch(r"[0-9]+", first) and _port(first) is None:
         key.error(f"{text} is not a policy entry", scalars.not_a_number(first) or "ports are 1 to 65535")
     elif first in _NAMES and second:

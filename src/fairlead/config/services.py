@@ -13,9 +13,22 @@ from fairlead.config.nodes import Reader, Section, Value, entries, items, list_o
 from fairlead.config.policy import CheckDraft, PolicyEntry, is_policy_key, read_policy
 from fairlead.config.report import Report, meant, shown
 from fairlead.config.scalars import words
-from fairlead.config.settings import Asking, Settings, below, read_asking, read_settings
+from fairlead.config.settings import Asking, Settings, below, read_asking, read_settings, settled
+from fairlead.config.tunnels import read_tunnel
 from fairlead.config.vocabulary import SERVER, SERVICE
-from fairlead.model import Address, AdminState, Backend, Check, OnDown, Position, Service, ServiceKey, Ttl
+from fairlead.model import (
+    Address,
+    AdminState,
+    Backend,
+    Check,
+    OnDown,
+    Position,
+    Reject,
+    Scheduler,
+    Service,
+    ServiceKey,
+    Ttl,
+)
 
 _T = TypeVar("_T")
 
@@ -34,11 +47,12 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A service and where its VIP and its policy entry stand."""
+    """A service, where its VIP and its policy entry stand, and what was said of it."""
 
     service: Service
     vip_at: Position
     entry: PolicyEntry
+    said: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +71,18 @@ def read_catalogue(servers: Value | None, policies: Value | None) -> Catalogue:
     )
 
 
-def read_services(value: Value, catalogue: Catalogue) -> list[Draft]:
-    """Every service of the file that can be made out, in the order of the file."""
+def read_services(value: Value, catalogue: Catalogue, top: Settings) -> list[Draft]:
+    """Every service of the file that can be made out, in the order of the file. `top` is what the file says for all of them."""
     drafts: list[Draft] = []
     for item in items(value, "a list of services", "each service starts with `- `") or []:
         said = section(item.named("a service"), SERVICE)
         if said is not None:
-            drafts.extend(_read_service(said, catalogue))
+            drafts.extend(_read_service(said, catalogue, top))
     return drafts
 
 
-def _read_service(said: Section, catalogue: Catalogue) -> list[Draft]:
-    settings, asking = read_settings(said), read_asking(said)
+def _read_service(said: Section, catalogue: Catalogue, top: Settings) -> list[Draft]:
+    settings, asking = settled(top, read_settings(said)), read_asking(said)
     for key in ("virtual", "servers", "policy"):
         if said.get(key) is None:
             said.value.error(f"a service needs {shown(key)}")
@@ -162,9 +176,10 @@ def _read_server_mapping(value: Value) -> Backend | None:
 def _draft(
     vip: _Vip, entry: PolicyEntry, backends: tuple[Backend, ...], upper: Settings, asking: Asking, report: Report
 ) -> Draft:
-    said = below(upper, entry.settings)
+    said = settled(upper, entry.settings)
     key = ServiceKey(vip.address, entry.port, entry.protocol)
     asked = below(asking, entry.asking)
+    tunnel = read_tunnel(said, vip.address, backends)
     service = Service(
         key=key,
         name=said.name or "",
@@ -174,11 +189,16 @@ def _draft(
         priority=said.priority or "",
         need=1 if said.need is None else said.need,
         sticky=bool(said.sticky),
-        ttl=said.ttl or Ttl.ONE,
+        ttl=said.ttl or (Ttl.DECREMENT if tunnel else Ttl.ONE),
         on_down=said.on_down or OnDown.KEEP,
+        tunnel=tunnel,
+        scheduler=said.scheduler or Scheduler.MAGLEV,
+        table_size=said.table_size.value if said.table_size else None,
+        track=not (said.track and said.track.value is False),
+        reject=said.reject or Reject.DROP,
         position=vip.at,
     )
-    return Draft(service, vip.at, entry)
+    return Draft(service, vip.at, entry, said)
 
 
 def _check(draft: CheckDraft, asking: Asking, key: ServiceKey, report: Report) -> Check:

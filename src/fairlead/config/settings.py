@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 from fairlead.config import scalars
-from fairlead.config.nodes import Reader, Section, Value, items
+from fairlead.config.nodes import Said, Section, Value, items, placed
 from fairlead.config.scalars import words
-from fairlead.model import OnDown, Ttl
+from fairlead.model import OnDown, Reject, Scheduler, Ttl
 
 PRIORITIES = ("critical", "high", "medium", "low")
 _DNS = "`method` tells dns checks apart, and there are http checks only"
-_L2_ONLY = "leave it out: backends must be on a network of one of this machine's interfaces"
-_MAGLEV = "write `maglev` or leave it out; VC5 used Maglev whatever stood here"
+_MAGLEV = "leave it out for `maglev`; VC5 used Maglev whatever stood here"
+# Primes, so that every skip of Maglev visits every slot: the sizes of which core picks one where none is said.
+TABLE_SIZES = (251, 1021, 4093, 16381, 65537, 131071)
+TUNNEL_TYPES = ("none", "ipip", "gre", "fou", "gue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,30 @@ class Settings:
     sticky: bool | None = None
     ttl: Ttl | None = None
     on_down: OnDown | None = None
+    reset: bool | None = None  # VC5's word; `on_down` holds what it means
+    scheduler: Scheduler | None = None
+    table_size: Said[int] | None = None
+    track: Said[bool] | None = None
+    reject: Reject | None = None
+    tunnel_type: Said[str] | None = None  # one of TUNNEL_TYPES
+    tunnel_port: Said[int] | None = None
+    tunnel_no_checksum: Said[bool] | None = None
+    tunnel_mtu: Said[int] | None = None
 
 
 L = TypeVar("L", Asking, Settings)
+
+
+def settled(upper: Settings, lower: Settings) -> Settings:
+    """`below`, and what one key of the lower level takes back of other keys: the tunnel's, and the reset of flows."""
+    if lower.tunnel_type is not None:
+        if lower.tunnel_type.value not in ("fou", "gue"):
+            upper = replace(upper, tunnel_port=None, tunnel_no_checksum=None)
+        if lower.tunnel_type.value == "none":
+            upper = replace(upper, tunnel_mtu=None)
+    if lower.reset is False and upper.on_down is OnDown.RESET:
+        upper = replace(upper, on_down=None)
+    return below(upper, lower)
 
 
 def below(upper: L, lower: L) -> L:
@@ -69,12 +92,8 @@ def read_asking(section: Section) -> Asking:
 
 
 def read_settings(section: Section) -> Settings:
-    """The keys that a service and a policy entry share; those whose feature comes later are looked at, too."""
-    section.take("scheduler", scheduler)
-    section.take("reset", _only_for_now("false", "known flows of a server that is down stay or move, see `on-down`"))
-    section.take("track", _only_for_now("true", "leave it out: every flow is remembered"))
-    section.take("tunnel-type", scalars.choice({"none": "none"}, later=dict.fromkeys("ipip gre fou gue".split(), _L2_ONLY)))
-    on_down = scalars.choice({o.value: o for o in OnDown}, later={"reset": "write `move` or `keep`"})
+    """The keys that a service and a policy entry share."""
+    reset = section.take("reset", scalars.boolean)
     return Settings(
         name=section.take("name", scalars.name),
         description=section.take("description", scalars.prose),
@@ -82,23 +101,41 @@ def read_settings(section: Section) -> Settings:
         need=section.take("need", scalars.integer(0, 65535)),
         sticky=section.take("sticky", scalars.boolean),
         ttl=section.take("ttl", scalars.choice({t.name.lower(): t for t in Ttl})),
-        on_down=section.take("on-down", on_down),
+        on_down=_on_down(section, reset),
+        reset=reset,
+        scheduler=section.take("scheduler", scheduler),
+        table_size=section.take("table-size", placed(_table_size)),
+        track=section.take("track", placed(scalars.boolean)),
+        reject=section.take("reject", scalars.choice({r.value: r for r in Reject})),
+        tunnel_type=section.take("tunnel-type", placed(scalars.choice({t: t for t in TUNNEL_TYPES}))),
+        tunnel_port=section.take("tunnel-port", placed(scalars.integer(1, 65535))),
+        tunnel_no_checksum=section.take("tunnel-no-checksum", placed(scalars.boolean)),
+        tunnel_mtu=section.take("tunnel-mtu", placed(scalars.integer(576, 65535))),
     )
 
 
-def scheduler(value: Value) -> str | None:
-    """`maglev`, the only way to spread flows so far."""
-    return scalars.choice({"maglev": "maglev"}, later={"rendezvous": _MAGLEV}, hint=_MAGLEV)(value)
+def scheduler(value: Value) -> Scheduler | None:
+    """How slots are given to servers."""
+    return scalars.choice({s.value: s for s in Scheduler}, hint=_MAGLEV)(value)
 
 
-def _only_for_now(supported: str, hint: str) -> Reader[bool]:
-    def read(value: Value) -> bool | None:
-        said = scalars.boolean(value)
-        if said is not None and said != (supported == "true"):
-            value.not_yet(hint)
-        return said
+def _table_size(value: Value) -> int | None:
+    size = scalars.integer(1, TABLE_SIZES[-1])(value)
+    if size is not None and size not in TABLE_SIZES:
+        near = next(s for s in TABLE_SIZES if s > size)
+        value.must_be(f"one of {', '.join(map(str, TABLE_SIZES))}", f"write {near}; every balancer must have the same sizes")
+        return None
+    return size
 
-    return read
+
+def _on_down(section: Section, reset: bool | None) -> OnDown | None:
+    """`on-down`, or what VC5's `reset: true` stands for."""
+    on_down = section.take("on-down", scalars.choice({o.value: o for o in OnDown}))
+    given = section.get("reset")
+    if given is not None and reset is not None and on_down is not None and reset != (on_down is OnDown.RESET):
+        says = f"`reset: {str(reset).lower()}` contradicts `on-down: {on_down.value}`"
+        given.error(says, "leave out `reset`; `on-down` says it all")
+    return OnDown.RESET if reset and on_down is None else on_down
 
 
 def statuses(value: Value) -> frozenset[int] | None:

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 from fairlead.config.nodes import Vocabulary
 
-_NO_TUNNEL = "backends must be on a network of one of this machine's interfaces; leave it out"
-_ROUTES = "leave it out: the kernel's routes say on which interface a server is; tagged interfaces are for later"
-_DEFAULT_ONLY = "leave it out: the built-in values hold"
-
 # What services and policy entries may both say, and checks inherit.
 ASKING = frozenset("host path method expect interval timeout window fall rise".split())
-SETTINGS = ASKING | frozenset("name description priority need sticky ttl on-down scheduler reset tunnel-type track".split())
+TUNNEL = frozenset("tunnel-type tunnel-port tunnel-no-checksum tunnel-mtu".split())
+_TRAFFIC = frozenset("need sticky ttl on-down reset scheduler table-size track reject".split())
+SETTINGS = ASKING | TUNNEL | _TRAFFIC | frozenset("name description priority".split())
 _SETTINGS_LATER = {
-    "tunnel-port": _NO_TUNNEL,
-    "tunnel-no-checksum": _NO_TUNNEL,
-    "tunnel-mtu": _NO_TUNNEL,
-    "table-size": "leave it out: the size follows from the number of servers",
-    "timeouts": _DEFAULT_ONLY,
-    "reject": "leave it out: packets to other ports of the VIP are dropped and counted",
+    "timeouts": "write it at the top of the file, where it holds for all services",
     "damping": "leave it out; `window`, `fall` and `rise` calm a flapping check",
     "panic": "leave it out; `need: 0` keeps a service announced whatever its checks say",
     "hold": "leave it out",
@@ -29,20 +22,20 @@ _PERSIST = {"persist": "VC5 read `persist` and did nothing with it; `sticky: tru
 _OLD_SETTINGS = {
     "leastconns": "leave it out; new flows are spread by Maglev hashing",
     "fallback": "leave it out; it went before VC5 0.2",
-    "tunnel": "the key is `tunnel-type`, and not supported yet",
+    "tunnel": "it is called `tunnel-type`",
+    "wildcard": "every port is an entry of the policy: `policy: {any/tcp: }`",
 }
 
 DOCUMENT = Vocabulary(
     "the file",
-    frozenset("services servers policy prefixes bgp interfaces address address6 probe cluster scheduler".split()),
+    frozenset(
+        "services servers policy prefixes bgp interfaces attach-delay address address6 vlans vlans6 probe cluster scheduler "
+        "timeouts limits".split()
+    ),
     later={
-        "vlans": _ROUTES,
-        "vlans6": _ROUTES,
         "multicast": "leave it out: flows are not shared between balancers yet",
         "logging": "leave it out: events go to the daemon's own output",
-        "timeouts": _DEFAULT_ONLY,
-        "limits": _DEFAULT_ONLY,
-        "probes": _DEFAULT_ONLY,
+        "probes": "leave it out: checks are not logged one by one",
         "token-file": "leave it out: the API is a unix socket only",
         "public-read": "leave it out: the API is a unix socket only",
         "compat": "leave it out",
@@ -62,6 +55,8 @@ DOCUMENT = Vocabulary(
         "policies": "it is called `policy`",
         "nics": "it is called `interfaces`",
         "router-id": "it is called `address`",
+        "bonding": "leave it out: name the bond under `interfaces`, its members are found",
+        "routes": "leave it out: the kernel's routes count",
     },
 )
 
@@ -152,5 +147,19 @@ PEER = Vocabulary("a BGP peer", BGP_TERMS | {"address"}, later=_BGP_LATER, renam
 
 PROBE = Vocabulary("`probe`", frozenset("mark priority table".split()))
 CLUSTER = Vocabulary("`cluster`", frozenset(["key-file"]), renamed={"key": "write the key into a file and name it as `key-file`"})
+TIMEOUTS = Vocabulary(
+    "`timeouts`",
+    frozenset("embryonic confirmed closing udp".split()),
+    renamed={"established": "it is called `confirmed`", "tcp": "it is called `confirmed`", "syn": "it is called `embryonic`"},
+)
+LIMITS = Vocabulary(
+    "`limits`",
+    frozenset("services destinations slots flows".split()),
+    renamed={
+        "backends": "it is called `destinations`",
+        "servers": "it is called `destinations`",
+        "vips": "`services` covers them",
+    },
+)
 
-ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, BGP, GROUP, PEER, PROBE, CLUSTER)
+ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, BGP, GROUP, PEER, PROBE, CLUSTER, TIMEOUTS, LIMITS)

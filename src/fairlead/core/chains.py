@@ -17,12 +17,12 @@ from fairlead.core.diff_shared import (
 from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Have
 from fairlead.core.wants import WantService, WantVips
-from fairlead.model import Link
+from fairlead.model import Link, Timeouts
 
 
 def chains(
     have: Have,
-    timeouts: bytes,
+    timeouts: Timeouts,
     links: Sequence[Link] | None,
     vips: WantVips,
     services: Sequence[WantService],
@@ -43,7 +43,8 @@ def chains(
         yield remove_service(have, key)
     whole = have.images["vips"] == vips.bitmap
     for vip, key in vips.rows.items():
-        if not whole or key not in have.places:
+        row = have.service(key)
+        if not whole or row is None or row.live != vips.lives[vip]:
             yield add_vip(have, vips, vip)
     yield clear_bits(have, vips)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from hashlib import blake2b
 
+from fairlead.core.diff_fresh import add_destinations
 from fairlead.core.hashes import unmapped
 from fairlead.core.ids import FullError, Item, Kind, Move, place
 from fairlead.core.maglev import permutation
@@ -20,7 +21,7 @@ from fairlead.core.rows import RegistryRow, RowKey, named, parsed
 from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Fill, Have
 from fairlead.core.wants import WantDestination, WantService
-from fairlead.model import Path, Publish, Store, Ttl
+from fairlead.model import OnDown, Path, Publish, Scheduler, Store, Ttl
 
 
 class ServiceDiff:
@@ -34,6 +35,8 @@ class ServiceDiff:
         self.nodes: list[tuple[WantDestination, int]] = []
         self.worse: list[tuple[str, tuple[Store | Publish, ...]]] = []
         self.hops: dict[bytes, int] = {}
+        self.own = have.owned.get(want.row, {})
+        self.fresh: list[tuple[WantDestination, int, int]] = []  # with id and next hop
 
     def make(self) -> Chain:
         """Everything that this service needs, in order; nothing while its row stands at two places, which must say the same."""
@@ -47,6 +50,7 @@ class ServiceDiff:
             return self.chain
         for destination in self.want.destinations:
             self._destination(destination, number)
+        add_destinations(self.have, self.want, number, self.fresh, self.chain, self.tools)
         settled = self._slots(number)
         for text, stores in self.worse:
             self.chain.add(text, *stores)
@@ -57,7 +61,6 @@ class ServiceDiff:
 
     def _reserve(self, item: Item) -> int:
         self.chain.reserved.append(item)
-        self.have.holdings.rescue(item)
         return item.number
 
     def _service_id(self) -> int:
@@ -68,12 +71,12 @@ class ServiceDiff:
 
     def _destination(self, want: WantDestination, service: int) -> None:
         hop = self._hop(want)
-        number = self.have.destination_id(self.want.row, want.packed)
-        row = self.have.destinations.get(number)
+        number = self.own.get(want.packed, 0)
+        row = self.have.destinations[number] if number else None
         if row is not None and row.service != service:
             row = None  # of a service that was removed half-way: it goes, and a new one takes its place
         if row is None:
-            number = self._new_destination(want, service, hop)
+            number = self._new_destination(want, hop)
         else:
             self._set_destination(want, number, row.live, hop)
         if number and want.weight and hop:
@@ -84,8 +87,9 @@ class ServiceDiff:
             return 0
         known = self.hops.get(want.hop) or self.have.hops.get(want.hop)
         if known:
-            item = Item(Kind.NEXT_HOP, known)
-            if not self.have.holdings.uses(item):
+            item = Item(Kind.NEXT_HOP, known) if self.have.holdings.waits() else None
+            if item is not None and not self.have.holdings.uses(item):
+                self.have.holdings.rescue(item)
                 self._reserve(item)
             return known
         return self._new_hop(want, want.path)
@@ -96,28 +100,20 @@ class ServiceDiff:
         try:
             index = self._reserve(self.have.holdings.take(Kind.NEXT_HOP))
         except FullError as full:
-            self.chain.lacks(f"add next hop: {want.backend} via {mac} on {on}", full, self.have.geometry.nexthops)
+            self.chain.lacks(f"add next hop: {want.text} via {mac} on {on}", full, self.have.geometry.nexthops)
             return 0
         self.hops[want.hop] = index
         store = Store("nexthops", index * self.rows.size["nexthops"], want.hop)
-        self.chain.add(f"add next hop {index}: {want.backend} via {mac} on {on}", store)
+        self.chain.add(f"add next hop {index}: {want.text} via {mac} on {on}", store)
         return index
 
-    def _new_destination(self, want: WantDestination, service: int, hop: int) -> int:
-        about = f"{want.backend} for {self.name}"
+    def _new_destination(self, want: WantDestination, hop: int) -> int:
         try:
             number = self._reserve(self.have.holdings.take(Kind.DESTINATION))
         except FullError as full:
-            self.chain.lacks(f"add destination: {about}", full, self.have.geometry.destinations)
+            self.chain.lacks(f"add destination: {want.text} for {self.name}", full, self.have.geometry.destinations)
             return 0
-        registry = RegistryRow(self.tools.now, self.tools.counters(number), want.healthy)
-        payload = self.rows.destination(self.want.row, service, want.packed)
-        self.chain.add(
-            f"add destination {number}: {about}",
-            Store("destinations", number * len(payload), payload),
-            self._registry(number, registry),
-            self._publish(number, want.live | hop),
-        )
+        self.fresh.append((want, number, hop))
         return number
 
     def _set_destination(self, want: WantDestination, number: int, live: int, hop: int) -> None:
@@ -125,7 +121,7 @@ class ServiceDiff:
         past = self.have.registry(number)
         registry = RegistryRow(past.since if row.state is want.state else self.tools.now, past.base, want.healthy)
         stores: tuple[Store | Publish, ...] = () if registry == past else (self._registry(number, registry),)
-        about = f"{number}: {want.backend} for {self.name}"
+        about = f"{number}: {want.text} for {self.name}"
         if target != live:
             text = f"set destination {about} {self._says(want, row.state, row.hop, hop)}"
             stores = (*stores, self._publish(number, target))
@@ -167,7 +163,7 @@ class ServiceDiff:
             if found is None:
                 return False
             base = found
-        live = self.rows.service_live(base, size, self.want.sticky)
+        live = self.rows.pointed(self.want.live, base, size)
         return (row is not None and row.live == live) or self._point(number, live, base, size)
 
     def _nodes(self) -> tuple[tuple[bytes, int, int], ...]:
@@ -175,17 +171,24 @@ class ServiceDiff:
 
     def _same(self, base: int) -> bool:
         fill = self.have.fills.get(base)
-        return fill is not None and fill.size == self.want.size and fill.nodes == self._nodes()
+        want = self.want
+        return fill is not None and (fill.size, fill.scheduler, fill.nodes) == (want.size, want.scheduler, self._nodes())
+
+    def _indices(self) -> bytes:
+        """The scheduler's choice for each slot, as indices into `nodes`."""
+        size, weights = self.want.size, [d.weight for d, _ in self.nodes]
+        if self.want.scheduler is Scheduler.RENDEZVOUS:
+            return self.tools.rendezvous.fill(size, [d.packed for d, _ in self.nodes], weights)
+        walks = [permutation(d.backend, size) for d, _ in self.nodes]
+        return self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
 
     def _fill(self, old: int, rebuild: bool) -> int | None:
         """The base of a region with the right slots: the present one if it has them already, else a new one; None if there is no
         room.
         """
-        size, weights = self.want.size, [d.weight for d, _ in self.nodes]
-        walks = [permutation(d.backend, size) for d, _ in self.nodes]
-        indices = self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
+        size, indices = self.want.size, self._indices()
         slots = self.tools.maglev.translate(indices, [number for _, number in self.nodes])
-        fill = Fill(self._nodes(), size, zlib.crc32(slots), self._digest(indices))
+        fill = Fill(self._nodes(), self.want.scheduler, size, zlib.crc32(slots), self._digest(indices))
         change = size
         if old:
             present = self.have.region(old, size)
@@ -210,7 +213,7 @@ class ServiceDiff:
 
     def _digest(self, indices: bytes) -> bytes:
         """What `tables_hash` takes from one service: names, never local numbers."""
-        text = blake2b(f"{self.name} {self.want.size}\n".encode(), digest_size=16)
+        text = blake2b(f"{self.name} {self.want.scheduler.value} {self.want.size}\n".encode(), digest_size=16)
         for destination, _ in self.nodes:
             text.update(destination.packed + destination.weight.to_bytes(8, "little"))
         text.update(indices)
@@ -281,7 +284,7 @@ def remove_destinations(have: Have, key: RowKey, wanted: set[bytes], chain: Chai
     ]
     for number in sorted({*own, *have.spare.get(key, ())}):
         row = have.destinations[number]
-        live = have.rows.destination_live(row.hop, State.GONE, Ttl.ONE, False)
+        live = have.rows.destination_live(row.hop, State.GONE, Ttl.ONE, OnDown.MOVE)
         backend = unmapped(row.backend)
         chain.add(f"remove destination {number}: {backend} for {named(key)}", publish(have, "destinations", number, live))
 

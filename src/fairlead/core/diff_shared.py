@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fairlead.core.diff import add_row, publish, unpoint
-from fairlead.core.flow_time import TIMEOUTS
+from fairlead.core.flow_time import described, timeouts
 from fairlead.core.hashes import unmapped, vip_bit
 from fairlead.core.ids import Item, Kind
 from fairlead.core.rows import RowKey, is_vip, named, parsed
-from fairlead.core.steps import Chain
+from fairlead.core.steps import Chain, Refusal
 from fairlead.core.tables import Have
 from fairlead.core.wants import WantVips
-from fairlead.model import Address, Link, Op, Publish, Store
+from fairlead.model import Address, Link, Op, Publish, Store, Timeouts
 
 
-def diff_settings(have: Have, timeouts: bytes) -> Chain:
-    """The timeouts of flow entries; `timeouts` as `flow_time.timeouts` has them."""
+def diff_settings(have: Have, wanted: Timeouts) -> Chain:
+    """The timeouts of flow entries; refused where the scales that the tables were made with cannot express them."""
     chain = Chain("settings")
-    at = have.rows.timeouts_at
-    if have.images["settings"][at : at + 8] != timeouts:
-        says = ", ".join(f"{state.lower()} {seconds} s" for state, seconds in TIMEOUTS.items())
-        chain.add(f"set flow timeouts: {says}", Publish("settings", at, int.from_bytes(timeouts, "little")))
+    at, text = have.rows.timeouts_at, f"set flow timeouts: {described(wanted)}"
+    try:
+        ticks = timeouts(have.rows.constants, have.geometry, wanted)
+    except ValueError as error:
+        chain.refusals.append(Refusal(text, str(error)))
+        return chain
+    if have.images["settings"][at : at + 8] != ticks:
+        chain.add(text, Publish("settings", at, int.from_bytes(ticks, "little")))
     return chain
 
 
@@ -29,9 +33,9 @@ def diff_interfaces(have: Have, links: Iterable[Link]) -> Chain:
     """One row for each interface that packets may arrive on; an interface without a MAC (lo has six zero bytes) is one too."""
     chain = Chain("interfaces")
     wanted = {link.ifindex: link for link in links}
-    for at, (ifindex, _) in sorted(have.interfaces.items()):
-        if ifindex not in wanted:
-            chain.add(f"remove interface {ifindex}", publish(have, "interfaces", at, 0))
+    for at, row in sorted(have.interfaces.items()):
+        if row.ifindex not in wanted:
+            chain.add(f"remove interface {row.ifindex}", publish(have, "interfaces", at, 0))
     for link in wanted.values():
         _interface(have, chain, link)
     return chain
@@ -40,16 +44,18 @@ def diff_interfaces(have: Have, links: Iterable[Link]) -> Chain:
 def _interface(have: Have, chain: Chain, link: Link) -> None:
     at = link.ifindex % have.rows.constants["INTERFACE_ROWS"]
     there = have.interfaces.get(at)
-    live = have.rows.interface_live(link.mac)
-    text = f"interface {link.name} with {link.mac.hex(':')}"
-    if there is not None and there[0] == link.ifindex:
-        if there[1] != live:
+    live = have.rows.interface_live(link.mac, link.active)
+    text = f"interface {link.name} with {link.mac.hex(':')}{'' if link.active else ', not active'}"
+    if there is not None and (there.ifindex, there.bond) == (link.ifindex, link.bond):
+        if there.live != live:
             chain.add(f"set {text}", publish(have, "interfaces", at, live))
         return
+    if there is not None and there.ifindex == link.ifindex:
+        chain.add(f"remove interface {link.name}: its bond is another", publish(have, "interfaces", at, 0))
     if there is not None or have.holdings.quarantined(Item(Kind.INTERFACE, at)):
         chain.postponed = True  # the row of another interface: it goes first, or has just gone
         return
-    payload = have.rows.interface(link.ifindex)
+    payload = have.rows.interface(link.ifindex, link.bond)
     chain.add(f"add {text}", Store("interfaces", at * len(payload), payload), publish(have, "interfaces", at, live))
 
 
@@ -68,10 +74,14 @@ def add_vip(have: Have, want: WantVips, vip: Address) -> Chain:
     """The VIP's own row, and then the bit that lets its packets in."""
     key = want.rows[vip]
     chain = Chain(("vip", vip))
-    then = _bit(have, want.bitmap, vip_bit(vip), 1)
-    if key not in have.places:
-        add_row(have, chain, f"add VIP {vip}", key, 0, have.rows.service_live(0, 0, False), *then)
-    elif then:
+    then, live, row = _bit(have, want.bitmap, vip_bit(vip), 1), want.lives[vip], have.service(key)
+    if row is None:
+        add_row(have, chain, f"add VIP {vip}", key, 0, live, *then)
+        return chain
+    if row.live != live and key not in have.strays:
+        says = "answered" if live == have.rows.vip_live(True) else "dropped"
+        chain.add(f"set VIP {vip}: unknown ports are {says}", publish(have, "services", have.places[key], live))
+    if then:
         chain.add(f"add VIP {vip}", *then)
     return chain
 

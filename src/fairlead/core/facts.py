@@ -12,6 +12,7 @@ from typing import NamedTuple
 from fairlead.core.hashes import mapped
 from fairlead.core.health import NOT_CHECKED, Standing, combine, step
 from fairlead.core.plan import ServiceFacts
+from fairlead.core.tunnels import usable
 from fairlead.model import Address, Config, Health, NoPath, Path, ProbeKey, ProbeResult, Service, ServiceKey
 
 UNRESOLVED = NoPath("its path is not known yet")
@@ -44,12 +45,13 @@ class Facts:
         A new service on a VIP that is announced starts up instead: it must not take the VIP away until its checks have run.
         """
         old, standings = self.services, self._standings
+        moved = self.config is not None and (self.config.address, self.config.address6) != (config.address, config.address6)
         self.config, self.services, self._standings, self._users = config, {}, {}, {}
         for service in config.services:
             for backend in service.backends:
                 self._users.setdefault(backend.address, []).append(service.key)
             before = old.get(service.key)
-            if before is not None and before.service == service:
+            if before is not None and before.service == service and not (moved and service.tunnel is not None):
                 self._standings[service.key], self.services[service.key] = standings[service.key], before
                 continue
             trusted = before is None and service.key.vip in announced
@@ -84,12 +86,19 @@ class Facts:
 
     def _paths_of(self, service: Service) -> tuple[Path | NoPath, ...]:
         paths = self.paths or {}
-        return tuple(paths.get(b.address, UNRESOLVED) for b in service.backends)
+        return tuple(usable(service, b.address, paths.get(b.address, UNRESOLVED), self.config) for b in service.backends)
 
-    def latest(self, key: ServiceKey, address: Address) -> Health | None:
-        """The standing of a backend with the latest words of its checks; None for what is not configured (any more)."""
-        standings = self._standings.get(key, {}).get(address)
-        return None if standings is None else combine(standings, self.services[key].service.checks)
+    def latest(self, key: ServiceKey) -> Callable[[Address], Health | None]:
+        """What tells the standing of a backend with the latest words of its checks; None for what is not configured any more."""
+        facts = self.services.get(key)
+        checks = facts.service.checks if facts is not None else ()
+        standings = self._standings.get(key, {})
+
+        def latest_of(address: Address) -> Health | None:
+            each = standings.get(address)
+            return None if each is None else combine(each, checks)
+
+        return latest_of
 
     def set_paths(self, paths: Mapping[Address, Path | NoPath]) -> bool:
         """The paths as they are now, all of them; whether any service is concerned."""

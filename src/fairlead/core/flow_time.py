@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 
-from fairlead.model import Geometry, Layout
+from fairlead.model import Geometry, Timeouts
 
-# Seconds a flow may be silent. The longest fine one is 120 s, the coarse one an hour: the geometry's shifts are chosen for these.
-TIMEOUTS: Mapping[str, int] = {"EMBRYONIC": 10, "ESTABLISHED": 3600, "DATAGRAM": 120, "CLOSING": 30}
-_COARSE = frozenset({"ESTABLISHED"})
+_MOST = 64  # ticks: a quarter of the 256 that a flow word can count, so that an entry is swept long before the count comes round
 
 
-def ticks(seconds: int, hz: int, shift: int) -> int:
+def ticks(seconds: float, hz: int, shift: int) -> int:
     """`seconds` in ticks of `2**shift` jiffies, rounded up. ValueError if 256 ticks are less than four times that."""
-    number = -(-seconds * hz >> shift) or 1
-    if number > 64:
+    number = ceil(seconds * hz / (1 << shift)) or 1
+    if number > _MOST:
         raise ValueError(
-            f"a timeout of {seconds} s is {number} ticks, more than a quarter of the 256 that a flow entry can count"
+            f"a timeout of {seconds:g} s is {number} ticks, more than a quarter of the 256 that a flow entry can count: "
+            f"these tables reach to {(_MOST << shift) / hz:g} s; `fairlead detach` first, and they are made anew for it"
         )
     return number
 
 
-def timeouts(layout: Layout, geometry: Geometry) -> bytes:
-    """settings.timeouts: byte n is the timeout of flow state n, in ticks of its scale."""
+def _seconds(timeouts: Timeouts) -> Mapping[str, float]:
+    """By the name of the flow state in abi.h."""
+    return {
+        "EMBRYONIC": timeouts.embryonic,
+        "ESTABLISHED": timeouts.confirmed,
+        "DATAGRAM": timeouts.udp,
+        "CLOSING": timeouts.closing,
+    }
+
+
+def described(timeouts: Timeouts) -> str:
+    """For people: `embryonic 10 s, established 3600 s, ...`."""
+    return ", ".join(f"{state.lower()} {seconds:g} s" for state, seconds in _seconds(timeouts).items())
+
+
+def timeouts(constants: Mapping[str, int], geometry: Geometry, wanted: Timeouts) -> bytes:
+    """settings.timeouts: byte n is the timeout of flow state n, in ticks of its scale; ValueError where it cannot."""
     found = bytearray(8)
-    for state, seconds in TIMEOUTS.items():
-        shift = geometry.coarse_shift if state in _COARSE else geometry.fine_shift
-        found[layout.constants[f"FLOW_{state}"]] = ticks(seconds, geometry.hz, shift)
+    for state, seconds in _seconds(wanted).items():
+        shift = geometry.coarse_shift if state == "ESTABLISHED" else geometry.fine_shift
+        found[constants[f"FLOW_{state}"]] = ticks(seconds, geometry.hz, shift)
     return bytes(found)
+
+
+def misfit(geometry: Geometry, wanted: Timeouts) -> str:
+    """Why tables of this geometry cannot have these timeouts, with what to do about it; "" if they can."""
+    try:
+        for state, seconds in _seconds(wanted).items():
+            ticks(seconds, geometry.hz, geometry.coarse_shift if state == "ESTABLISHED" else geometry.fine_shift)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -49,6 +49,9 @@ def combine(standings: Sequence[Standing], checks: Sequence[Check], since: float
     """The health of a backend: up if every check is. Without checks it is up, since `since`."""
     if not standings:
         return Health(True, since, "no checks", True)
+    if len(standings) == 1:
+        only = standings[0]
+        return Health(only.up, only.since, only.says, only.reported)
     reported = all(s.reported for s in standings)
     down = [(s, c) for s, c in zip(standings, checks, strict=True) if not s.up]
     if not down:

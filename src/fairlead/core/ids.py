@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -41,10 +41,10 @@ class Item(NamedTuple):
 class FullError(Exception):
     """Nothing of that kind is free; `waiting` says that some of it will be after the next collection. Never leaves `core`."""
 
-    def __init__(self, what: str, waiting: bool) -> None:
-        self.what = what
+    def __init__(self, kind: Kind, waiting: bool) -> None:
+        self.kind = kind
         self.waiting = waiting
-        super().__init__(what)
+        super().__init__(kind.value)
 
 
 class Numbers:
@@ -71,12 +71,14 @@ class Numbers:
 
     def claim(self, number: int) -> None:
         """Make sure that `number` is taken. A number out of range, as a broken row may name, is not ours to manage."""
+        if number < self._top:
+            self._free.discard(number)
+            return
         if number >= self._limit:
             return
-        self._free.discard(number)
         for skipped in range(self._top, number):
             self.give(skipped)
-        self._top = max(self._top, number + 1)
+        self._top = number + 1
 
     def give(self, number: int) -> None:
         """`number` is free again."""
@@ -172,6 +174,22 @@ class Holdings:
         elif item.kind in self._numbers:
             self._numbers[item.kind].claim(item.number)
 
+    def hold_all(self, kind: Kind, numbers: Iterable[int]) -> None:
+        """One more use for each."""
+        for number, times in Counter(numbers).items():
+            item = Item(kind, number)
+            self.hold(item)
+            self._uses[item] += times - 1
+
+    def hold_new(self, kind: Kind, numbers: Iterable[int]) -> None:
+        """A first use for each, of what is mostly neither in use nor in quarantine."""
+        for item in [Item(kind, number) for number in numbers]:
+            if item in self._uses or item in self._waiting or item in self._batch:
+                self.hold(item)
+            else:
+                self._uses[item] = 1
+                self._numbers[kind].claim(item.number)
+
     def drop(self, item: Item) -> None:
         """One use less; after the last one it goes into quarantine."""
         left = self._uses[item] - 1
@@ -203,14 +221,14 @@ class Holdings:
         """A free number, now taken; FullError when there is none."""
         number = self._numbers[kind].take()
         if number is None:
-            raise FullError(kind.value, self._any(kind))
+            raise FullError(kind, self._any(kind))
         return Item(kind, number)
 
     def take_region(self, length: int, rebuild: bool) -> Item:
         """A free region of `length` elements; FullError when there is none, or when only a rebuild may have it."""
         start = self.regions.take(length, rebuild)
         if start is None:
-            raise FullError(Kind.REGION.value, self._any(Kind.REGION))
+            raise FullError(Kind.REGION, self._any(Kind.REGION))
         return Item(Kind.REGION, start, length)
 
     def _any(self, kind: Kind) -> bool:
@@ -277,4 +295,4 @@ def place(
         elif target not in seen and len(seen) < limit:
             seen.add(target)
             queue.append(target)
-    raise FullError(Kind.PLACE.value, resting)
+    raise FullError(Kind.PLACE, resting)

@@ -86,7 +86,7 @@ class ServiceFacts:
 
 def short(key: ServiceKey) -> str:
     """A service within its VIP: `53/udp`."""
-    return f"{key.port}/{key.protocol}"
+    return f"{key.port or 'any'}/{key.protocol}"
 
 
 def plan_service(facts: ServiceFacts) -> ServicePlan:

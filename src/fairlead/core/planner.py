@@ -63,7 +63,7 @@ class Planner:
     def vips(self, config: Config) -> WantVips:
         """The rows of all VIPs of a configuration."""
         if self._vips is None or self._vips[0] is not config:
-            self._vips = (config, want_vips(config.vips(), self._rows.size["vips"]))
+            self._vips = (config, want_vips(config, self._rows))
         return self._vips[1]
 
     def want(self, name: object) -> WantService | None:

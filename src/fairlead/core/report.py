@@ -6,13 +6,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from fairlead.core.hashes import mapped
+from fairlead.core.hashes import known
+from fairlead.core.ids import Kind
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import service_key
+from fairlead.core.steps import LIMIT_OF
 from fairlead.core.tables import Have
 from fairlead.model import Address, BackendStatus, Health, ServiceKey, ServiceStatus, TableStatus, VipStatus
 
 Counters = tuple[int, int, int]
+_NONE = (0, 0, 0)
+_LIMITS = {
+    "services": LIMIT_OF[Kind.SERVICE],
+    "slots": LIMIT_OF[Kind.REGION],
+    "destinations": LIMIT_OF[Kind.DESTINATION],
+    "nexthops": LIMIT_OF[Kind.NEXT_HOP],
+}
 CountersOf = Callable[[Sequence[int]], Sequence[Counters]]
 
 
@@ -25,6 +34,15 @@ class Report:
     tables: tuple[TableStatus, ...]
     tables_hash: str
     repairs: int
+
+
+def counted(have: Have, view: memoryview, first: int, count: int) -> list[Counters]:
+    """What `count` ids from `first` on have counted so far, over all CPUs; `view` is the table of counters."""
+    starts = range(first, have.geometry.cpus * have.geometry.destinations, have.geometry.destinations)
+    cpus = [have.rows.read_cells(view, start, count) for start in starts]
+    if not any(any(cell) for cells in cpus for cell in cells):
+        return [_NONE] * count
+    return [(sum(p), sum(o), sum(f)) for p, o, f in (zip(*cells, strict=True) for cells in zip(*cpus, strict=True))]
 
 
 def tables_hash(have: Have, services: Iterable[ServiceKey]) -> str:
@@ -46,50 +64,69 @@ def tables_hash(have: Have, services: Iterable[ServiceKey]) -> str:
 def service_status(
     have: Have,
     plan: ServicePlan,
-    latest: Callable[[ServiceKey, Address], Health | None],
+    latest: Callable[[Address], Health | None],
     counters: CountersOf,
     flows: Sequence[int],
 ) -> ServiceStatus:
     """One service with its backends; counters are those of the present owner of each id."""
-    key = plan.service.key
-    row = have.service(service_key(key))
-    ids = [have.destination_id(service_key(key), mapped(b.backend.address)) for b in plan.backends]
-    known = [number for number in ids if number]
-    counts = dict(zip(known, counters(known), strict=True)) if known else {}
-    backends = tuple(
-        _backend(have, key, b, number, latest(key, b.backend.address), counts.get(number, (0, 0, 0)), flows)
-        for b, number in zip(plan.backends, ids, strict=True)
-    )
-    state = "up" if plan.up else "down"
-    size = row.size if row is not None else 0
-    service = plan.service
+    service, key = plan.service, plan.service.key
+    name = service_key(key)
+    row, owned = have.service(name), have.owned.get(name, {})
+    ids = [owned.get(known(b.backend.address).packed, 0) for b in plan.backends]
+    in_use = [number for number in ids if number]
+    counts = dict(zip(in_use, counters(in_use), strict=True)) if in_use else {}
+    pairs = zip(plan.backends, ids, strict=True)
+    backends = tuple([_backend(have, key.port, b, n, latest(b.backend.address), counts.get(n, _NONE), flows) for b, n in pairs])
     return ServiceStatus(
-        service.name, str(key.vip), key.port, str(key.protocol), state, plan.reason, service.need, plan.available, size, backends
+        name=service.name,
+        vip=str(key.vip),
+        port=key.port,
+        protocol=str(key.protocol),
+        state="up" if plan.up else "down",
+        reason=plan.reason,
+        need=service.need,
+        available=plan.available,
+        slots=row.size if row is not None else 0,
+        backends=backends,
+        packets=sum(b.packets for b in backends),
+        bytes=sum(b.bytes for b in backends),
+        flows=sum(b.flows for b in backends),
+        new_flows=sum(b.new_flows for b in backends),
     )
 
 
 def _backend(
-    have: Have, key: ServiceKey, plan: BackendPlan, number: int, health: Health | None, counts: Counters, flows: Sequence[int]
+    have: Have, port: int, plan: BackendPlan, number: int, health: Health | None, counts: Counters, flows: Sequence[int]
 ) -> BackendStatus:
-    registry = have.registry(number) if number else None
-    base = registry.base if registry is not None else (0, 0, 0)
-    packets, octets, made = (max(now - then, 0) for now, then in zip(counts, base, strict=True))
-    since = registry.since / 1e9 if registry is not None else health.since if health is not None else 0.0
+    since = health.since if health is not None else 0.0
+    packets, octets, made = counts
+    if number:
+        registry = have.registry(number)
+        since, (a, b, c) = registry.since / 1e9, registry.base
+        packets, octets, made = max(packets - a, 0), max(octets - b, 0), max(made - c, 0)
     by_health = plan.state is State.ACTIVE or (plan.state is State.DOWN and not plan.healthy)
-    current = flows[number] if number < len(flows) else 0
     return BackendStatus(
-        address=str(plan.backend.address),
-        port=key.port,
+        address=known(plan.backend.address).text,
+        port=port,
         state=plan.state.value,
         since=since,
         reason=health.reason if by_health and health is not None else plan.reason,
         weight=plan.backend.weight,
         packets=packets,
         bytes=octets,
-        flows=current if number else 0,
+        flows=flows[number] if 0 < number < len(flows) else 0,
         new_flows=made,
         destination=number,
     )
+
+
+def with_totals(vips: Iterable[VipStatus], services: Iterable[ServiceStatus]) -> tuple[VipStatus, ...]:
+    """VIPs with the sums over their services."""
+    sums: dict[str, list[int]] = {}
+    for s in services:
+        so_far = sums.get(s.vip, [0, 0, 0, 0])
+        sums[s.vip] = [a + b for a, b in zip(so_far, (s.packets, s.bytes, s.flows, s.new_flows), strict=True)]
+    return tuple(VipStatus(v.address, v.state, v.announced, v.reason, *sums.get(v.address, ())) for v in vips)
 
 
 def table_status(have: Have, flows: Sequence[int]) -> tuple[TableStatus, ...]:
@@ -102,7 +139,7 @@ def table_status(have: Have, flows: Sequence[int]) -> tuple[TableStatus, ...]:
         "nexthops": (len(have.hop_rows), geometry.nexthops),
         "interfaces": (len(have.interfaces), have.rows.constants["INTERFACE_ROWS"]),
     }
-    rows = [TableStatus(table, n, limit, limit * size[table]) for table, (n, limit) in used.items()]
+    rows = [TableStatus(table, n, limit, limit * size[table], _LIMITS.get(table, "")) for table, (n, limit) in used.items()]
     ways = have.rows.constants["FLOW_WAYS"]
-    words = TableStatus("flows", sum(flows), geometry.buckets * ways, geometry.buckets * size["flows"])
+    words = TableStatus("flows", sum(flows), geometry.buckets * ways, geometry.buckets * size["flows"], "limits.flows")
     return (*rows, words)

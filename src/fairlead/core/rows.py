@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fairlead.core.hashes import mapped, unmapped, wire_port
 from fairlead.core.plan import State
-from fairlead.model import Address, Layout, Path, Protocol, ServiceKey, StructLayout, Ttl
+from fairlead.core.tunnels import Outer, outer
+from fairlead.model import Address, Layout, OnDown, Path, Protocol, Service, ServiceKey, StructLayout, Ttl, Tunnel
 
 # Which struct of abi.h the elements of each table are.
 STRUCTS: Mapping[str, str] = {
@@ -49,6 +50,14 @@ class DestinationRow(NamedTuple):
     live: int
     hop: int
     state: State | None
+
+
+class InterfaceRow(NamedTuple):
+    """A row of interfaces in use; `bond` is an ifindex, 0 for none."""
+
+    ifindex: int
+    live: int
+    bond: int
 
 
 class RegistryRow(NamedTuple):
@@ -127,9 +136,10 @@ class Rows:
         self._service = chosen(rows["services"], "vip", "l4", "id", "live")
         self._destination = chosen(rows["destinations"], "vip", "l4", "l4_mask", "live", "backend", "service")
         self._registry = chosen(rows["registry"], "since", "base_packets", "base_bytes", "base_flows", "healthy")
-        self._interface = chosen(rows["interfaces"], "live", "ifindex")
-        self._cell = chosen(rows["counters"], "packets", "bytes", "flows")
-        self._hops: dict[int, tuple[Path, bytes]] = {}
+        self._interface = chosen(rows["interfaces"], "live", "ifindex", "bond")
+        self._backend_at = rows["destinations"].offset("backend")
+        self._cell_at = [rows["counters"].offset(name) // 8 for name in ("packets", "bytes", "flows")]
+        self._hops: dict[tuple[int, ...], tuple[Path, bytes]] = {}
 
     def elements(self, slots: int) -> int:
         """How many elements of the slots table hold that many slots."""
@@ -137,27 +147,40 @@ class Rows:
 
     # -------------------------------------------------------------------------------------------------------------- live words
 
-    def service_live(self, base: int, size: int, sticky: bool) -> int:
-        """services.live of a row in use; `base` in elements."""
+    def service_flags(self, service: Service) -> int:
+        """services.live of a service's row before it is pointed at slots."""
         c = self.constants
-        flags = c["SERVICE_LIVE"] | (c["SERVICE_STICKY"] if sticky else 0)
-        return base << c["SERVICE_BASE_SHIFT"] | size << c["SERVICE_SIZE_SHIFT"] | flags << c["SERVICE_FLAG_SHIFT"]
+        sticky, untracked = c["SERVICE_STICKY"] if service.sticky else 0, 0 if service.track else c["SERVICE_UNTRACKED"]
+        return (c["SERVICE_LIVE"] | sticky | untracked) << c["SERVICE_FLAG_SHIFT"]
 
-    def destination_live(self, hop: int, state: State, ttl: Ttl, keep: bool) -> int:
-        """destinations.live of a row in use; `keep`: known flows stay although the backend is down or disabled."""
+    def vip_live(self, reject: bool) -> int:
+        """services.live of a VIP's own row; `reject`: unknown ports are answered."""
         c = self.constants
-        flags = c["DESTINATION_LIVE"]
-        if state in (State.ACTIVE, State.DRAIN) or (keep and state is not State.GONE):
+        return (c["SERVICE_LIVE"] | (c["SERVICE_REJECT"] if reject else 0)) << c["SERVICE_FLAG_SHIFT"]
+
+    def pointed(self, live: int, base: int, size: int) -> int:
+        """`live` of a service with `size` slots from element `base` on."""
+        c = self.constants
+        return live | base << c["SERVICE_BASE_SHIFT"] | size << c["SERVICE_SIZE_SHIFT"]
+
+    def destination_live(self, hop: int, state: State, ttl: Ttl, on_down: OnDown) -> int:
+        """destinations.live of a row in use; `on_down`: what becomes of known flows when the backend is down or disabled."""
+        c = self.constants
+        flags, out = c["DESTINATION_LIVE"], state in (State.DOWN, State.DISABLED)
+        if state in (State.ACTIVE, State.DRAIN) or (out and on_down is OnDown.KEEP):
             flags |= c["DESTINATION_FOLLOW"]
+        if out and on_down is OnDown.RESET:
+            flags |= c["DESTINATION_RESET"]
         if state is State.ACTIVE:
             flags |= c["DESTINATION_ACCEPT"]
         live = hop << c["DESTINATION_NEXTHOP_SHIFT"] | flags << c["DESTINATION_FLAG_SHIFT"]
         return live | self._state_numbers[state] << c["DESTINATION_STATE_SHIFT"] | ttl.value << c["DESTINATION_TTL_SHIFT"]
 
-    def interface_live(self, mac: bytes) -> int:
-        """interfaces.live of a row in use."""
+    def interface_live(self, mac: bytes, active: bool = True) -> int:
+        """interfaces.live of a row in use; a bond member that is not `active` forwards nothing."""
         c = self.constants
-        return int.from_bytes(mac, "little") | c["INTERFACE_LIVE"] << c["INTERFACE_FLAG_SHIFT"]
+        flags = c["INTERFACE_LIVE"] | (0 if active else c["INTERFACE_INACTIVE"])
+        return int.from_bytes(mac, "little") | flags << c["INTERFACE_FLAG_SHIFT"]
 
     # ------------------------------------------------------------------------------------------------ payloads, `live` still zero
 
@@ -165,27 +188,56 @@ class Rows:
         """A row of services."""
         return self._service.pack(key[:16], int.from_bytes(key[16:], "little"), number, 0)
 
-    def destination(self, key: RowKey, number: int, backend: bytes) -> bytes:
-        """A row of destinations for service `number`; `backend` as 16 bytes."""
-        return self._destination.pack(key[:16], int.from_bytes(key[16:], "little"), (1 << 32) - 1, 0, backend, number)
+    def destinations(self, key: RowKey, number: int) -> Callable[[bytes], bytes]:
+        """What makes rows of destinations for service `number`, of backends as 16 bytes."""
+        l4 = int.from_bytes(key[16:], "little")
+        mask = 0xFFFFFFFF if l4 & 0xFFFF else 0xFFFF0000  # port 0 stands for every port
+        empty, at = self._destination.pack(key[:16], l4, mask, 0, bytes(16), number), self._backend_at
+        head, tail = empty[:at], empty[at + 16 :]
+        return lambda backend: head + backend + tail
 
-    def hop(self, path: Path) -> bytes:
-        """A row of nexthops. Paths are shared by many services, so the last ones are remembered, by identity."""
-        known = self._hops.get(id(path))
+    def hop(self, path: Path, tunnel: Tunnel | None, backend: Address) -> bytes:
+        """A row of nexthops; `path.source` must be of the backend's family where there is a tunnel.
+
+        Many services share paths (the same objects) and tunnel parameters, so the last rows are remembered.
+        """
+        key: tuple[int, ...] = (id(path),)
+        if tunnel is not None:
+            key = (id(path), tunnel.kind.value, tunnel.port, tunnel.checksum, tunnel.mtu, int(backend))
+        known = self._hops.get(key)
         if known is None:
-            if len(self._hops) >= 1 << 16:
+            if len(self._hops) >= 1 << 17:
                 self._hops.clear()
-            known = self._hops[id(path)] = path, self._hop(path)
+            known = self._hops[key] = path, self._hop(path, tunnel, backend)
         return known[1]
 
-    def _hop(self, path: Path) -> bytes:
+    def _hop(self, path: Path, tunnel: Tunnel | None, backend: Address) -> bytes:
+        made, flags, mtu = Outer(b"", 0, 0), 0, path.mtu
+        if tunnel is not None:
+            assert path.source is not None
+            made = outer(tunnel, path.source, backend)
+            flags = self.constants["NEXTHOP_OUTER_IPV6"] if backend.version == 6 else 0
+            if made.udp_sum and not tunnel.checksum:
+                flags |= self.constants["NEXTHOP_NO_CHECKSUM"]
+            mtu = min(path.mtu, tunnel.mtu or path.mtu)
         return self._structs["nexthops"].pack(
-            mac_destination=path.mac_destination, mac_source=path.mac_source, ifindex=path.ifindex, mtu=min(path.mtu, 0xFFFF)
+            mac_destination=path.mac_destination,
+            mac_source=path.mac_source,
+            ifindex=path.ifindex,
+            mtu=min(mtu, 0xFFFF),
+            vlan=path.vlan,
+            tunnel=0 if tunnel is None else tunnel.kind.value,
+            flags=flags,
+            outer_length=len(made.header),
+            outer_sum=made.outer_sum,
+            bond=path.bond,
+            udp_sum=made.udp_sum,
+            outer=made.header,
         )
 
-    def interface(self, ifindex: int) -> bytes:
+    def interface(self, ifindex: int, bond: int) -> bytes:
         """A row of interfaces."""
-        return self._interface.pack(0, ifindex)
+        return self._interface.pack(0, ifindex, bond)
 
     def registry(self, row: RegistryRow) -> bytes:
         """A row of the registry."""
@@ -212,17 +264,19 @@ class Rows:
         hop = live >> self._hop_shift & self._hop_mask
         return DestinationRow(vip + l4.to_bytes(4, "little"), number, backend, live, hop, state)
 
-    def read_interface(self, data: bytearray, at: int) -> tuple[int, int] | None:
-        """(ifindex, live) of a row of interfaces; None if it is not in use."""
-        live, ifindex = self._interface.unpack_from(data, at)
-        return (ifindex, live) if live else None
+    def read_interface(self, data: bytearray, at: int) -> InterfaceRow | None:
+        """A row of interfaces; None if it is not in use."""
+        live, ifindex, bond = self._interface.unpack_from(data, at)
+        return InterfaceRow(ifindex, live, bond) if live else None
 
     def read_registry(self, data: bytearray, at: int) -> RegistryRow:
         """A row of the registry."""
         since, packets, octets, flows, healthy = self._registry.unpack_from(data, at)
         return RegistryRow(since, (packets, octets, flows), healthy == 1)
 
-    def read_cell(self, data: memoryview, at: int) -> tuple[int, int, int]:
-        """(packets, bytes, flows) of a counters cell."""
-        packets, octets, flows = self._cell.unpack_from(data, at)
-        return packets, octets, flows
+    def read_cells(self, data: memoryview, first: int, count: int) -> list[tuple[int, int, int]]:
+        """(packets, bytes, flows) of `count` counters cells from number `first` on."""
+        width = self.size["counters"] // 8
+        words = data[first * 8 * width : (first + count) * 8 * width].cast("Q")
+        packets, octets, flows = (words[at::width].tolist() for at in self._cell_at)
+        return list(zip(packets, octets, flows, strict=True))

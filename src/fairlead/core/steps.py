@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fairlead.core.ids import FullError, Item
+from fairlead.core.ids import FullError, Item, Kind
 from fairlead.model import Geometry, Layout, Op, Publish, ServiceKey, Store
 
 
@@ -26,16 +26,36 @@ class MaglevFill(Protocol):
         ...
 
 
+class RendezvousFill(Protocol):
+    """What `core.rendezvous` and `fairlead._native.rendezvous` have both."""
+
+    def fill(self, size: int, addresses: Sequence[bytes], weights: Sequence[int]) -> bytes:
+        """See `core.rendezvous.fill`; `addresses` have 16 bytes each."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a diff needs from outside: `counters` gives (packets, bytes, flows) of an id so far, `links` names interfaces, `now`
-    is in ns.
+    """What a diff needs from outside: `counters` gives (packets, bytes, flows) so far of as many ids from one on, `links` names
+    interfaces, `now` is in ns.
     """
 
     maglev: MaglevFill
-    counters: Callable[[int], tuple[int, int, int]]
+    rendezvous: RendezvousFill
+    counters: Callable[[int, int], list[tuple[int, int, int]]]
     links: Mapping[int, str]
     now: int
+
+
+# The key of the configuration that gives each kind of thing more room.
+LIMIT_OF: Mapping[Kind, str] = {
+    Kind.DESTINATION: "limits.destinations",
+    Kind.NEXT_HOP: "limits.destinations",
+    Kind.SERVICE: "limits.services",
+    Kind.PLACE: "limits.services",
+    Kind.COPY: "limits.services",
+    Kind.REGION: "limits.slots",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +86,9 @@ class Chain:
         if full.waiting:
             self.postponed = True
         else:
-            self.refusals.append(Refusal(text, f"the table is full: no {full.what} is free ({rows:,} in all)"))
+            advice = f"raise {LIMIT_OF[full.kind]} in the configuration, then `fairlead detach` and start again"
+            says = f"the table is full: no {full.kind.value} is free ({rows:,} in all); {advice}"
+            self.refusals.append(Refusal(text, says))
 
 
 class Tables(Protocol):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fairlead.core.hashes import service_places
 from fairlead.core.ids import Holdings, Item, Kind
 from fairlead.core.plan import State
-from fairlead.core.rows import MIRRORED, DestinationRow, RegistryRow, RowKey, Rows, ServiceRow
-from fairlead.model import Geometry, Op, Publish, Store
+from fairlead.core.rows import MIRRORED, DestinationRow, InterfaceRow, RegistryRow, RowKey, Rows, ServiceRow
+from fairlead.model import Geometry, Op, Publish, Scheduler, Store
 
 _CHUNK = 1 << 16
 _ZERO = bytes(_CHUNK)
@@ -25,6 +25,7 @@ class Fill:
     """What a slot region was filled with: (address, weight, id) of each node, `crc` of its bytes, `digest` for `tables_hash`."""
 
     nodes: tuple[tuple[bytes, int, int], ...]
+    scheduler: Scheduler
     size: int
     crc: int
     digest: bytes
@@ -53,7 +54,7 @@ class Have:
         self.spare: dict[RowKey, set[int]] = {}  # key -> ids that name a backend a second time
         self.hops: dict[bytes, int] = {}  # contents -> index
         self.hop_rows: dict[int, bytes] = {}
-        self.interfaces: dict[int, tuple[int, int]] = {}  # place -> (ifindex, live)
+        self.interfaces: dict[int, InterfaceRow] = {}  # by place
         self.fills: dict[int, Fill] = {}  # by base
         self.holdings = Holdings(geometry.services, geometry.destinations, geometry.nexthops, geometry.slots)
         self.images = {table: bytearray(self._bytes(table)) for table in MIRRORED}
@@ -94,15 +95,29 @@ class Have:
 
     def confirm(self, op: Op) -> None:
         """The stores of `op` were carried out."""
-        touched: dict[tuple[str, int], None] = {}
+        touched: dict[str, dict[int, None]] = {}
         for store in op.stores:
-            if store.table == "slots":
+            table = store.table
+            if table == "slots":
                 continue
-            data = store.data if isinstance(store, Store) else host(store.value)
-            self.images[store.table][store.offset : store.offset + len(data)] = data
-            touched[store.table, store.offset // self.rows.size[store.table]] = None
-        for table, row in touched:
-            self._reread(table, row)
+            image, offset, rows = self.images[table], store.offset, touched.setdefault(table, {})
+            if isinstance(store, Publish):
+                image[offset : offset + 8] = host(store.value)
+                rows[offset // self.rows.size[table]] = None
+            else:
+                image[offset : offset + len(store.data)] = store.data
+                rows.update(dict.fromkeys(self._rows_of(store)))
+        for table, rows in touched.items():
+            if table == "destinations":
+                self._read_destinations(rows)
+            elif table in self._readers:
+                for row in rows:
+                    self._readers[table](row)
+
+    def _rows_of(self, store: Store | Publish) -> range:
+        """The rows that a store concerns."""
+        size, length = self.rows.size[store.table], len(store.data) if isinstance(store, Store) else 8
+        return range(store.offset // size, (store.offset + length - 1) // size + 1)
 
     def _reread(self, table: str, row: int) -> None:
         reader = self._readers.get(table)
@@ -112,8 +127,8 @@ class Have:
     def read_back(self, stores: Iterable[Store | Publish], views: Callable[[str], memoryview]) -> None:
         """Nobody knows how far `stores` got: read the rows they concern."""
         for store in stores:
-            if store.table != "slots":
-                self.take_row(store.table, store.offset // self.rows.size[store.table], views(store.table))
+            for row in self._rows_of(store) if store.table != "slots" else ():
+                self.take_row(store.table, row, views(store.table))
 
     def take_row(self, table: str, row: int, view: memoryview) -> None:
         """Believe what `view` says about one row."""
@@ -221,6 +236,23 @@ class Have:
                 self.holdings.drop(Item(Kind.DESTINATION, number))
         elif self.owned.setdefault(new.key, {}).setdefault(new.backend, number) != number:
             self.spare.setdefault(new.key, set()).add(number)
+
+    def _read_destinations(self, numbers: Iterable[int]) -> None:
+        """As `_read_destination` for each, quickly where a row was free before and is in use now, as at a cold start."""
+        image, size, new = self.images["destinations"], self._destination_size, list[tuple[int, DestinationRow]]()
+        for number in numbers:
+            row = None if number in self.destinations else self.rows.read_destination(image, number * size)
+            if row is None or row.state is State.GONE or (row.hop and row.hop not in self.hop_rows):
+                self._read_destination(number)
+            else:
+                new.append((number, row))
+        self.holdings.hold_new(Kind.DESTINATION, [number for number, _ in new])
+        self.holdings.hold_all(Kind.SERVICE, [row.service for _, row in new])
+        self.holdings.hold_all(Kind.NEXT_HOP, [row.hop for _, row in new if row.hop])
+        self.destinations.update(new)
+        for number, row in new:
+            if self.owned.setdefault(row.key, {}).setdefault(row.backend, number) != number:
+                self.spare.setdefault(row.key, set()).add(number)
 
     @staticmethod
     def _destination_items(number: int, row: DestinationRow | None) -> list[Item]:

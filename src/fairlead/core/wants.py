@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fairlead.core.hashes import mapped, vip_bit
-from fairlead.core.maglev import order, table_size
+from fairlead.core.hashes import Known, known, vip_bit
+from fairlead.core.maglev import table_size
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import RowKey, Rows, service_key, vip_key
-from fairlead.model import Address, OnDown, Path, ServiceKey
+from fairlead.model import Address, Config, Path, Reject, Scheduler, ServiceKey, Ttl, Tunnel
 
 
 class WantDestination(NamedTuple):
@@ -21,6 +21,7 @@ class WantDestination(NamedTuple):
 
     backend: Address
     packed: bytes
+    text: str
     path: Path | None
     hop: bytes
     live: int
@@ -31,45 +32,52 @@ class WantDestination(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WantService:
-    """One service: `size` slots over its destinations (in Maglev's order)."""
+    """One service: `size` slots over its destinations (in Maglev's order); `live` is its word while it has no slots."""
 
     key: ServiceKey
     row: RowKey
-    sticky: bool
+    live: int
+    scheduler: Scheduler
     size: int
     destinations: tuple[WantDestination, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WantVips:
-    """All VIPs with the keys of their rows, and the whole bitmap."""
+    """All VIPs with the keys of their rows and the live words of these, and the whole bitmap."""
 
     rows: Mapping[Address, RowKey]
+    lives: Mapping[Address, int]
     bitmap: bytes = field(repr=False)
 
 
 def want_service(plan: ServicePlan, rows: Rows) -> WantService:
     """The rows of one service."""
     service = plan.service
-    keep = service.on_down is OnDown.KEEP
-    backends = sorted(plan.backends, key=lambda b: order(b.backend.address))
-    lives = {state: rows.destination_live(0, state, service.ttl, keep) for state in {b.state for b in backends}}
-    destinations = tuple(_destination(b, rows, lives[b.state]) for b in backends)
-    return WantService(service.key, service_key(service.key), service.sticky, table_size(len(backends)), destinations)
+    default = Ttl.ONE if service.tunnel is None else Ttl.DECREMENT
+    ttl = default if service.ttl is None else service.ttl
+    pairs = sorted([(known(b.backend.address), b) for b in plan.backends], key=lambda pair: pair[0].order)
+    lives = {state: rows.destination_live(0, state, ttl, service.on_down) for state in {b.state for b in plan.backends}}
+    destinations = tuple([_destination(b, forms, rows, service.tunnel, lives[b.state]) for forms, b in pairs])
+    size = service.table_size or table_size(len(pairs))
+    live = rows.service_flags(service)
+    return WantService(service.key, service_key(service.key), live, service.scheduler, size, destinations)
 
 
-def _destination(plan: BackendPlan, rows: Rows, live: int) -> WantDestination:
+def _destination(plan: BackendPlan, forms: Known, rows: Rows, tunnel: Tunnel | None, live: int) -> WantDestination:
     address = plan.backend.address
-    hop = b"" if plan.path is None else rows.hop(plan.path)
+    hop = b"" if plan.path is None else rows.hop(plan.path, tunnel, address)
     weight = plan.backend.weight if plan.usable else 0
-    return WantDestination(address, mapped(address), plan.path, hop, live, plan.state, weight, plan.healthy)
+    return WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
 
 
-def want_vips(vips: Iterable[Address], size: int) -> WantVips:
-    """The rows of the VIPs; `size` is that of the bitmap in bytes."""
-    rows = {vip: vip_key(vip) for vip in vips}
-    bitmap = bytearray(size)
-    for vip in rows:
+def want_vips(config: Config, rows: Rows) -> WantVips:
+    """The rows of the VIPs. A VIP answers unknown ports if any of its services says so."""
+    keys = {vip: vip_key(vip) for vip in config.vips()}
+    rejecting = {s.key.vip for s in config.services if s.reject is Reject.UNREACHABLE}
+    lives = {vip: rows.vip_live(vip in rejecting) for vip in keys}
+    bitmap = bytearray(rows.size["vips"])
+    for vip in keys:
         bit = vip_bit(vip)
         bitmap[bit >> 3] |= 1 << (bit & 7)
-    return WantVips(rows, bytes(bitmap))
+    return WantVips(keys, lives, bytes(bitmap))

@@ -6,6 +6,7 @@ rest of the package, and nothing of the machine's own network is touched.
     topology.py      the values a topology is written in
     topologies/      one file a topology: the drawing and the data
     plan.py          pure: topology -> text for `ip -batch`, sysctls
+    wiring.py        namespaces, cables and ports as the plan says
     services.py      pure: host -> the daemon it runs and its configuration files
     namespaces.py    run things inside namespaces, find and kill what runs there
     supervisor.py    the parent of every daemon of a lab

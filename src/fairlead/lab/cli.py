@@ -112,7 +112,7 @@ def status(name: str) -> None:
 
 
 def _addresses(host: Host) -> str:
-    own = [address.partition("/")[0] for interface in host.interfaces for address in interface.addresses]
+    own = [address.partition("/")[0] for address in host.addresses()]
     return " ".join(own[:2]) + (f" +{len(own) - 2}" if len(own) > 2 else "")
 
 

@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fairlead.lab import namespaces, plan, services, supervisor
+from fairlead.lab import namespaces, plan, services, supervisor, wiring
 from fairlead.lab.namespaces import LabError
 from fairlead.lab.topologies import TOPOLOGIES
 from fairlead.lab.topology import Host, Role, Topology, Xdp
 
 BASE = Path("/run/fairlead-lab")
 TOOLS = Path(__file__).parents[3] / ".tools"
-PASS_OBJECT = Path(__file__).parents[1] / "_objects" / "pass.bpf.o"
 _NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
@@ -88,8 +87,7 @@ def programs() -> services.Programs:
     needed = {"bird": found.bird, "nginx": found.nginx, "fairlead": found.fairlead}
     missing = [name for name, path in needed.items() if not path]
     missing += [name for name in ("ip", "tc", "ethtool") if not shutil.which(name)]
-    if not PASS_OBJECT.exists():
-        missing.append(str(PASS_OBJECT))
+    missing += [str(path) for path in wiring.OBJECTS_NEEDED if not path.exists()]
     if missing:
         raise LabError(f"a lab needs {', '.join(missing)}: `make setup` provides what is missing")
     return found
@@ -185,33 +183,10 @@ def _build(lab: Lab, found: services.Programs, config: str) -> None:
     bpffs = lab.directory / "bpffs"
     bpffs.mkdir()
     subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True, close_fds=False)
-    _lay(lab)
-    _prepare_ports(lab)
+    wiring.lay(lab.name, lab.topology, lab.xdp)
+    wiring.prepare(lab.name, lab.topology, lab.xdp)
     _write_services(lab, found, config)
     _start_supervisor(lab)
-
-
-def _lay(lab: Lab) -> None:
-    hosts = {plan.namespace(lab.name, host.name): host for host in lab.topology.hosts}
-    namespaces.batch(plan.create(lab.name, lab.topology))
-    for name, host in hosts.items():
-        namespaces.set_sysctls(name, plan.sysctls(host))
-        namespaces.set_first(name, "net/ipv4/tcp_congestion_control", plan.CONGESTION_CONTROLS)
-    laid = plan.cables(lab.name, lab.topology, lab.xdp)
-    namespaces.batches({plan.namespace(lab.name, host): lines for host, lines in laid.items()})
-    namespaces.batches({name: plan.configure(host) for name, host in hosts.items()})
-
-
-def _prepare_ports(lab: Lab) -> None:
-    """What plan.py says a switch port that faces a balancer needs."""
-    for host, port in plan.balancer_ports(lab.topology):
-        name = plan.namespace(lab.name, host)
-        if lab.xdp is Xdp.NATIVE:
-            namespaces.batch([f"link set dev {port} xdpdrv object {PASS_OBJECT} section xdp.frags"], name)
-            namespaces.run(name, "ethtool", "-K", port, "tx", "off")
-            namespaces.run(name, "tc", "qdisc", "replace", "dev", port, "root", *plan.QUEUE.split())
-        else:
-            namespaces.run(name, "ethtool", "-K", port, "tso", "off", "gso", "off")
 
 
 def _write_services(lab: Lab, found: services.Programs, config: str) -> None:

@@ -34,11 +34,11 @@ def exists(name: str) -> bool:
     return (RUN / name).exists()
 
 
-def batch(lines: Sequence[str], name: str = "", *, force: bool = False) -> None:
-    """Run `ip -batch` with these lines, in a namespace if one is named. LabError with ip's words if a line fails."""
+def batch(lines: Sequence[str], name: str = "", *, program: str = "ip", force: bool = False) -> None:
+    """Run `ip -batch` (or tc) with these lines, in a namespace if one is named. LabError with its words if a line fails."""
     if not lines:
         return
-    argv = ["ip", *(["-n", name] if name else []), *(["-force"] if force else []), "-batch", "-"]
+    argv = [program, *(["-n", name] if name else []), *(["-force"] if force else []), "-batch", "-"]
     done = subprocess.run(argv, input="\n".join(lines) + "\n", close_fds=False, capture_output=True, text=True, check=False)
     if done.returncode and not force:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}\n" + "\n".join(f"    {line}" for line in lines))

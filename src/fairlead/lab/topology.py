@@ -11,6 +11,7 @@ class Role(Enum):
 
     CLIENT = "client"
     ROUTER = "router"
+    GATEWAY = "gateway"  # forwards between two networks and speaks no BGP
     SWITCH = "switch"
     BALANCER = "balancer"
     BACKEND = "backend"
@@ -25,22 +26,46 @@ class Xdp(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface: its name, fixed MAC ("" for any) and addresses with prefix length."""
+    """A network interface: its name, fixed MAC ("" for any) and addresses with prefix length.
+
+    A switch's port with a `vlan` is an access port of it; one without carries everything as it is.
+    """
 
     name: str
     mac: str = ""
     addresses: tuple[str, ...] = ()
+    mtu: int = 0  # 0: as cables come, 1500
+    vlan: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A VLAN of a host, by the device v<id> over its trunk."""
+
+    id: int
+    trunk: str
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The name of the device that has the addresses."""
+        return f"v{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A namespace. `loopback` are addresses on lo, `routes` what follows `ip route add` (the family shows in the text)."""
+    """A namespace. `loopback` are addresses on lo, `routes` what follows `ip route add` (the family shows in the text).
+
+    `decap` names the interfaces on which tunnels end.
+    """
 
     name: str
     role: Role
     interfaces: tuple[Interface, ...] = ()
     loopback: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    decap: tuple[str, ...] = ()
 
     def interface(self, name: str) -> Interface:
         """The interface of that name; KeyError if there is none."""
@@ -50,12 +75,16 @@ class Host:
         raise KeyError(f"{self.name} has no interface {name}")
 
     def address(self, version: int) -> str:
-        """The first address of that IP version on an interface, without its prefix length; "" if there is none."""
-        for interface in self.interfaces:
-            for address in interface.addresses:
-                if (":" in address) == (version == 6):
-                    return address.partition("/")[0]
+        """The first address of that IP version on an interface or a VLAN, without its prefix length; "" if there is none."""
+        for address in self.addresses():
+            if (":" in address) == (version == 6):
+                return address.partition("/")[0]
         return ""
+
+    def addresses(self) -> tuple[str, ...]:
+        """Every address on interfaces and VLANs, with prefix lengths."""
+        own = [address for interface in self.interfaces for address in interface.addresses]
+        return (*own, *(address for tag in self.tags for address in tag.addresses))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Protocol(Enum):
 
 @dataclass(frozen=True, slots=True, order=False)
 class ServiceKey:
-    """What a client addresses: `192.0.2.10:80/tcp`, `[2001:db8::10]:80/tcp`."""
+    """What a client addresses: `192.0.2.10:80/tcp`, `[2001:db8::10]:80/tcp`; port 0 is every port: `192.0.2.10:any/tcp`."""
 
     vip: Address
     port: int
@@ -68,7 +68,7 @@ class ServiceKey:
 
     def __str__(self) -> str:
         vip = f"[{self.vip}]" if self.vip.version == 6 else str(self.vip)
-        return f"{vip}:{self.port}/{self.protocol}"
+        return f"{vip}:{self.port or 'any'}/{self.protocol}"
 
     @property
     def sort_key(self) -> tuple[int, int, int, int]:
@@ -93,10 +93,44 @@ class Ttl(Enum):
 
 
 class OnDown(Enum):
-    """What becomes of a known flow whose backend is down or disabled."""
+    """What becomes of a known flow whose backend is down or disabled; RESET answers TCP with RST and moves the rest."""
 
     KEEP = "keep"
     MOVE = "move"
+    RESET = "reset"
+
+
+class Reject(Enum):
+    """What a client gets that asks a VIP for a port that no service has."""
+
+    DROP = "drop"
+    UNREACHABLE = "unreachable"  # RST for TCP, port unreachable for UDP
+
+
+class Scheduler(Enum):
+    """How slots are given to backends."""
+
+    MAGLEV = "maglev"
+    RENDEZVOUS = "rendezvous"
+
+
+class TunnelKind(Enum):
+    """Encapsulations; the values are those of `enum tunnel_kind`."""
+
+    IPIP = 1
+    GRE = 2
+    FOU = 3
+    GUE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """How packets get to backends that are no L2 neighbours. `port` is FOU's or GUE's; `mtu` overrides the path's, 0 does not."""
+
+    kind: TunnelKind
+    port: int = 0
+    checksum: bool = True  # of the outer UDP header
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +175,13 @@ class Service:
     priority: str = ""
     need: int = 1
     sticky: bool = False
-    ttl: Ttl = Ttl.ONE
+    ttl: Ttl | None = None  # None: ONE to L2 neighbours, DECREMENT into tunnels
     on_down: OnDown = OnDown.KEEP
+    tunnel: Tunnel | None = None
+    scheduler: Scheduler = Scheduler.MAGLEV
+    table_size: int | None = None  # slots; None: by the number of backends
+    track: bool = True  # False: no flow entries
+    reject: Reject = Reject.DROP  # of the whole VIP: UNREACHABLE if any of its services says so
     position: Position | None = field(default=None, compare=False)
 
 
@@ -181,6 +220,35 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that a flow entry of each state may be silent."""
+
+    embryonic: float = 10.0
+    confirmed: float = 3600.0
+    closing: float = 30.0
+    udp: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the tables hold at most; they are made that large at the first start. The flow table gets twice as many words."""
+
+    services: int = 4096
+    destinations: int = 131072
+    slots: int = 1 << 25
+    flows: int = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """A subnet with its VLAN id; the gateway stands in VC5's host bits. Over untagged interfaces the id is a label only."""
+
+    id: int
+    subnet: Prefix
+    gateway: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole, valid configuration."""
 
@@ -191,6 +259,10 @@ class Config:
     peers: tuple[PeerConfig, ...] = ()
     probe: ProbeConfig = ProbeConfig()
     cluster: Cluster = Cluster()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    vlans: tuple[Vlan, ...] = ()
+    attach_delay: float = 0.0  # seconds between two interfaces, so that a bond keeps members that are up
     path: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 

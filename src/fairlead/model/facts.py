@@ -9,7 +9,11 @@ from fairlead.model.configuration import Address, Check, ServiceKey
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface as the kernel describes it. `foreign_xdp` is the id of an XDP program that is not ours, 0 for none."""
+    """A network interface that packets may arrive on, as the kernel describes it.
+
+    `foreign_xdp` is the id of an XDP program that is not ours, 0 for none. Of a bond the members are links, and the bond is not:
+    `bond` is its ifindex, 0 for none; a member that is not `active` forwards nothing.
+    """
 
     ifindex: int
     name: str
@@ -17,17 +21,27 @@ class Link:
     up: bool
     mtu: int
     foreign_xdp: int = 0
+    bond: int = 0
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """How a frame gets to a backend; `source` is the address the kernel would send from, for probes."""
+    """How a frame gets to a backend, or to the gateway on the way to it.
+
+    `ifindex` is the physical egress (of a bond an active member, `bond` being its ifindex), `vlan` the 802.1Q id that frames
+    leave with, 0 for none; `mtu` the largest IP packet in bytes. `source` is the address the kernel would send from: of probes
+    and of a tunnel's outer header. With a `gateway` only tunnelled packets get there: the MAC is the gateway's.
+    """
 
     ifindex: int
     mac_destination: bytes
     mac_source: bytes
     mtu: int
     source: Address | None = None
+    gateway: Address | None = None
+    vlan: int = 0
+    bond: int = 0
 
 
 @dataclass(frozen=True, slots=True)

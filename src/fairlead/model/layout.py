@@ -7,6 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+# shorter, or told apart: TX_TOO_BIG is answered, DROP_TOO_BIG is not
+_VERDICT_NAMES = {"REDIRECT_FORWARDED": "redirected", "DROP_TOO_BIG": "dropped_too_big"}
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -86,14 +89,13 @@ class Layout:
     constants: Mapping[str, int]
 
     def verdict_names(self) -> dict[int, str]:
-        """Verdict number -> the name that metrics, CLI and docs use: `not_a_vip`, `forwarded`, `no_service`."""
-        kinds = ("PASS_", "TX_", "REDIRECT_", "DROP_")
+        """Verdict number -> the name that metrics, CLI and docs use: `not_a_vip`, `forwarded`, `redirected_encapsulated`."""
+        kinds = {"PASS_": "", "TX_": "", "REDIRECT_": "redirected_", "DROP_": ""}
         names: dict[int, str] = {}
         for name, value in self.constants.items():
-            for kind in kinds:
+            for kind, front in kinds.items():
                 if name.startswith(kind):
-                    short = name.removeprefix(kind).lower()
-                    names[value] = "redirected" if name == "REDIRECT_FORWARDED" else short
+                    names[value] = _VERDICT_NAMES.get(name, front + name.removeprefix(kind).lower())
         return names
 
 

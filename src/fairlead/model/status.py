@@ -8,20 +8,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
-    """`mode` is "native" or "generic"."""
+    """`mode` is "native" or "generic"; `bond` the name of the bond that it belongs to; not `active`: it forwards nothing now."""
 
     name: str
     mode: str
+    bond: str = ""
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class VipStatus:
-    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is."""
+    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is. Counters: sums over its services."""
 
     address: str
     state: str
     announced: bool
     reason: str
+    packets: int = 0
+    bytes: int = 0
+    flows: int = 0
+    new_flows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class BackendStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """`state` is "up" or "down"."""
+    """`state` is "up" or "down". Counters: sums over its backends, as they are configured now."""
 
     name: str
     vip: str
@@ -55,6 +61,10 @@ class ServiceStatus:
     available: int
     slots: int
     backends: tuple[BackendStatus, ...]
+    packets: int = 0
+    bytes: int = 0
+    flows: int = 0
+    new_flows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +82,25 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """Use of one table: `used` of `rows`; `bytes` of kernel memory."""
+    """Use of one table: `used` of `rows`; `bytes` of kernel memory; `limit`: the configuration key that makes it larger."""
 
     name: str
     used: int
     rows: int
     bytes: int
+    limit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """What the network between us and a backend says of our tunnel to it: ICMP errors, the last in words, its Unix time."""
+
+    backend: str
+    kind: str  # "ipip", "gre", "fou", "gue"
+    port: int  # of UDP, 0 without
+    errors: int
+    last_error: str
+    last_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +120,4 @@ class Status:
     tables_hash: str
     repairs: int
     warnings: tuple[str, ...]
+    tunnels: tuple[TunnelStatus, ...] = ()  # those that an error came about

@@ -15,11 +15,13 @@ from fairlead.config.vocabulary import (
     CLUSTER,
     DOCUMENT,
     GROUP,
+    LIMITS,
     PEER,
     POLICY_ENTRY,
     PROBE,
     SERVER,
     SERVICE,
+    TIMEOUTS,
 )
 from fairlead.errors import ConfigError
 
@@ -39,6 +41,8 @@ FRAMES = {
     PEER.what: "address: 10.0.0.5\nservices: []\nbgp: {{as_number: 1, peers: [{{address: 10.0.0.1, {}: x}}]}}",
     PROBE.what: "services: []\nprobe: {{{}: x}}",
     CLUSTER.what: "services: []\ncluster: {{{}: x}}",
+    TIMEOUTS.what: "services: []\ntimeouts: {{{}: x}}",
+    LIMITS.what: "services: []\nlimits: {{{}: x}}",
 }
 
 
@@ -128,6 +132,10 @@ services:
   sticky: false
   ttl: one
   on-down: keep
+  scheduler: maglev
+  track: true
+  reject: drop
+  tunnel-type: none
   servers:
   - address: 10.1.0.1
     weight: 1

@@ -1,7 +1,11 @@
-"""Whatever the text: a Config or a ConfigError, and what is accepted survives its own normal form."""
+"""Whatever the text: a Config or a ConfigError, and what is accepted survives its own normal form.
+
+FAIRLEAD_FUZZ=N tries N texts for each property; without it they are few, as this runs on every save.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import yaml
@@ -13,14 +17,20 @@ from fairlead.config.vocabulary import ALL
 from fairlead.errors import ConfigError
 from fairlead.model import Config, Severity
 
+fuzzed = settings(
+    max_examples=int(os.environ.get("FAIRLEAD_FUZZ", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 EXAMPLES = [p.read_text() for p in sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))]
 KEYS = sorted({key for words in ALL for key in (*words.known, *words.later, *words.dead, *words.renamed)})
 SCALARS = """
     10.1.0.1 10.1.0.2* 192.0.2.10 2001:db8::1 [2001:db8::1] fe80::1 fe80::1%eth0 ::ffff:1.2.3.4 127.0.0.1 0.0.0.0 224.0.0.1 ::1
     255.255.255.255 010.1.1.1 10.1.1.1:80 10.0.0.0/8 2001:db8::/32 10.0.0.1/99 any none true false yes no on off True ~ null
-    0 1 -1 010 0x10 12:30 1_000 1e3 1.5 65535 65536 99999999999999999999 200-299 299-200 200 99 http https domain 8080/http 53/udp
-    443/tcp* any/tcp GET HEAD POST tcp maglev rendezvous drain active disabled keep move reset one 500ms 2s 1:30 65000:1 70000
-    64512.1 critical eth0 web / a/b % @ & * ! | > ` ' " # - ? : , [ ] { } << *x &x !foo
+    0 1 -1 010 0x10 12:30 1_000 1e3 1.5 65535 65536 99999999999999999999 200-299 299-200 200 99 http https domain 8080/http
+    53/udp 443/tcp* any/tcp any/udp* any GET HEAD POST tcp maglev rendezvous drain active disabled keep move reset one 500ms
+    2s 1:30 65000:1 70000 ipip gre fou gue 251 65537 10.1.0.1/24 4094 4095 unreachable 64512.1 critical eth0 web / a/b % @ & *
+    ! | > ` ' " # - ? : , [ ] { } << *x &x !foo
 """.split()
 
 words = st.sampled_from(KEYS + SCALARS) | st.text(max_size=8)
@@ -59,7 +69,7 @@ def check(text: str) -> Config | None:
     return config
 
 
-@settings(max_examples=150, deadline=None)
+@fuzzed
 @given(st.text() | yamlish.map("".join) | yamlish.map(" ".join))
 @example("&a {<<: *a}")
 @example("services: &a [*a]")
@@ -75,14 +85,14 @@ def test_any_text(text: str) -> None:
     check(text)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@fuzzed
 @given(st.dictionaries(st.sampled_from(KEYS), trees, max_size=6))
 def test_any_structure(tree: dict[str, object]) -> None:
     """Well-formed YAML made of the grammar's own words in wrong places never brings a traceback."""
     check(yaml.safe_dump(tree, allow_unicode=True))
 
 
-@settings(max_examples=150, deadline=None)
+@fuzzed
 @given(st.data())
 def test_damaged_examples(data: st.DataObject) -> None:
     """An example with lines lost, doubled, swapped or words replaced is refused, or understood and stable."""
@@ -130,7 +140,11 @@ entries = st.fixed_dictionaries(
         "need": st.integers(0, 300),
         "sticky": st.booleans(),
         "ttl": st.sampled_from(["one", "decrement", "keep"]),
-        "on-down": st.sampled_from(["keep", "move"]),
+        "on-down": st.sampled_from(["keep", "move", "reset"]),
+        "scheduler": st.sampled_from(["maglev", "rendezvous"]),
+        "table-size": st.sampled_from([251, 1021, 131071]),
+        "track": st.booleans(),
+        "reject": st.sampled_from(["drop", "unreachable"]),
         "name": st.sampled_from(["web", "no", "010", "1e3", "true", "null", "0x1", "1-2"]),
         "description": st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)
         | st.sampled_from(["a: b", "- c", "x  y", " #z"]),
@@ -138,9 +152,37 @@ entries = st.fixed_dictionaries(
     },
 )
 unchecked = entries.map(lambda entry: {key: said for key, said in entry.items() if key != "checks"})
+_mtu = {"tunnel-mtu": st.integers(1340, 65535)}
+_udp = {"tunnel-type": st.sampled_from(["fou", "gue"]), "tunnel-port": st.integers(1, 65535)}
+tunnels = (
+    st.just({"tunnel-type": "none"})
+    | st.fixed_dictionaries({"tunnel-type": st.sampled_from(["ipip", "gre"])}, optional=_mtu)
+    | st.fixed_dictionaries(_udp, optional=_mtu | {"tunnel-no-checksum": st.booleans()})
+)
+tunnelled = st.tuples(unchecked, tunnels).map(lambda both: both[0] | both[1])
 ports = st.fixed_dictionaries(
     {"8080/http": entries | st.none()},
-    optional={"80/http": entries, "443/tcp*": unchecked | st.none(), "53/udp": entries | st.none(), "domain/tcp*": unchecked},
+    optional={
+        "80/http": entries,
+        "443/tcp*": unchecked | tunnelled | st.none(),
+        "53/udp": entries | st.none(),
+        "domain/tcp*": unchecked,
+        "any/tcp*": tunnelled,
+        "any/udp": unchecked | st.just({"checks": [{"type": "http", "port": 80}]}) | st.none(),
+    },
+)
+
+
+machines = st.fixed_dictionaries(
+    {},
+    optional={
+        "vlans": st.sampled_from([{10: "10.1.0.254/24"}, {4094: "10.0.0.0/9", 1: "10.128.0.1/9"}, {}]),
+        "vlans6": st.sampled_from([{10: "2001:db8:1::1/64"}, {"20": "2001:db8::/32"}]),
+        "timeouts": st.fixed_dictionaries({}, optional={"udp": st.integers(1, 3600), "confirmed": st.just("1.5h")}),
+        "limits": st.fixed_dictionaries({}, optional={"flows": st.integers(1, 1 << 28), "services": st.integers(20, 65536)}),
+        "attach-delay": st.sampled_from(["0", "500ms", 60]),
+        "scheduler": st.sampled_from(["maglev", "rendezvous"]),
+    },
 )
 
 
@@ -155,12 +197,14 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
             {"address": address},
             optional={"weight": st.integers(0, 1000), "state": st.sampled_from(["active", "drain", "disabled"])},
         )
+        tunnel = draw(tunnels | st.just({}))
         services.append(
             {
                 "virtual": f"2001:db8:2::{number + 1:x}" if six else f"192.0.2.{number + 1}",
                 "servers": draw(st.lists(address | address.map("{}*".format) | server, max_size=4, unique_by=str)),
                 "policy": draw(ports),
                 **draw(unchecked),
+                **tunnel,
             }
         )
     peer = st.fixed_dictionaries(
@@ -180,10 +224,11 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
         "address": "10.3.0.1",
         "bgp": {"peers": draw(st.lists(peer, max_size=3, unique_by=lambda p: p["address"]))},
         "probe": {"mark": draw(st.sampled_from([1, 4095, "0xfa1"]))},
+        **draw(machines),
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@fuzzed
 @given(configurations())
 def test_right_files_round_trip(tree: dict[str, object]) -> None:
     """A file that is accepted equals the parse of its own normal form, whatever its names and numbers look like to YAML."""

@@ -67,6 +67,10 @@ CHECKED = "{checks: [{type: http}]}"
         ("imap*", "", ["143/tcp"], 0),
         ("imaps*", "", ["993/tcp"], 0),
         ("65535/http", "", ["65535/tcp"], 1),
+        ("any/tcp", "", ["0/tcp"], 0),
+        ("any/udp*", "~", ["0/udp"], 0),
+        ("any/tcp", "{checks: [{type: http, port: 80}]}", ["0/tcp"], 1),
+        ("any/udp", "{checks: []}", ["0/udp"], 0),
     ],
 )
 def test_policy_keys(key, value, ports, checks):

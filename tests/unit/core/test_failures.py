@@ -52,16 +52,16 @@ async def test_delay_grows_and_a_new_wish_ends_it():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "names"),
+    ("field", "value", "names", "limit"),
     [
-        ("destinations", 6, "no destination is free"),
-        ("nexthops", 3, "no next hop is free"),
-        ("slots", 80, "no slot region is free"),
-        ("services", 2, "no services row is free"),
+        ("destinations", 6, "no destination is free", "destinations"),
+        ("nexthops", 3, "no next hop is free", "destinations"),
+        ("slots", 80, "no slot region is free", "slots"),
+        ("services", 2, "no services row is free", "services"),
     ],
 )
-async def test_full_tables(field, value, names):
-    """A table that is full ends in a clear failure that names it; what fits is served, what ran runs on, and room heals it."""
+async def test_full_tables(field, value, names, limit):
+    """A table that is full fails and names the key to raise; what fits is served, what ran runs on, and room heals it."""
     world = World(replace(SMALL, **{field: value}))
     first = config(service(checks=(), backends=(A, B)))
     world.configure(first)
@@ -77,7 +77,7 @@ async def test_full_tables(field, value, names):
         await world.reconciler.collect()
     said = [e for e in world.events if isinstance(e, OperationFailed)]
     assert said
-    assert all(names in e.says for e in said)
+    assert all(names in e.says and f"raise limits.{limit} " in e.says for e in said)
     assert world.backends() == {A, B}
     world.read.check()
     world.configure(first)

@@ -88,3 +88,15 @@ def test_keys():
     assert not {*plain.flow, *plain.slot} & {*secret.flow, *secret.slot}
     assert plain == derive(b"")
     assert printed(plain.fingerprint) == "679dd29e82db549a"
+
+
+def test_neighbours_are_told_apart():
+    """Hosts, subnets and VIPs that differ in their last bytes only give different bucket and tag: no two flows are one."""
+    clients = [ip_address(f"2001:db8:{net:x}::{host:x}") for net in range(1, 14) for host in range(1, 40)]
+    vips = [ip_address(f"2001:db8::{i:x}") for i in (0x10, 0x11, 0x12, 0x20)]
+    for secret in (b"", b"another key"):
+        key = derive(secret).flow
+        seen = Counter(
+            tuple_hash(key, c, v, (port, 80), 6) & (1 << 48) - 1 for c in clients for v in vips for port in (40000, 40001)
+        )
+        assert max(seen.values()) == 1

@@ -14,7 +14,7 @@ from fairlead.core.facts import Facts
 from fairlead.core.flow_time import ticks, timeouts
 from fairlead.core.plan import ServiceFacts, State, plan_service, plan_vip
 from fairlead.core.rows import Rows, chosen, named, service_key, vip_key
-from fairlead.model import AdminState, Backend, Geometry, Health, NoPath, Path, ProbeResult
+from fairlead.model import AdminState, Backend, Geometry, Health, NoPath, Path, ProbeResult, Timeouts
 from tests.unit.core.harness import CHECK, LAYOUT, SMALL, World, config, key, path, paths_of, service
 
 A = ip_address("10.1.0.11")
@@ -71,7 +71,7 @@ def test_names():
 
 def test_timeouts():
     """Timeouts in ticks, rounded up; established flows count coarse ticks; what 8 bits cannot tell is an error."""
-    made = timeouts(LAYOUT, Geometry(hz=250, fine_shift=9, coarse_shift=14))
+    made = timeouts(LAYOUT.constants, Geometry(hz=250, fine_shift=9, coarse_shift=14), Timeouts())
     names = ["EMPTY", "EMBRYONIC", "ESTABLISHED", "DATAGRAM", "CLOSING"]
     assert [made[LAYOUT.constants[f"FLOW_{n}"]] for n in names] == [0, 5, 55, 59, 15]
     assert ticks(1, 1000, 20) == 1

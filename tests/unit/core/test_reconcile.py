@@ -30,7 +30,7 @@ async def test_first_pass_order():
     world = World()
     world.configure(config(service(checks=())))
     found = kinds(await world.settle())
-    assert found == ["add next", "add destination"] * 3 + [
+    assert found == ["add next"] * 3 + ["add destination"] * 3 + [
         "fill 1021",
         "point 192.0.2.10:80/tcp",
         "add VIP",

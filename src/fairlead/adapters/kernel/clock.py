@@ -9,9 +9,6 @@ from fairlead._native import bpf
 
 # Linux's number for the clock that advances once a jiffy; Python's time module does not name it.
 _CLOCK_MONOTONIC_COARSE = 6
-# Longest timeout that each scale must be able to express, four times over, in 256 ticks: seconds.
-FINE_SECONDS = 120
-COARSE_SECONDS = 3600
 
 
 def hertz() -> int:
@@ -19,12 +16,12 @@ def hertz() -> int:
     return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
-def shift_for(hz: int, seconds: int) -> int:
-    """The smallest shift with which 256 ticks last at least four times `seconds`."""
-    shift = 0
-    while 256 << shift < 4 * seconds * hz:
-        shift += 1
-    return shift
+def restated(shift: int, hz: int, now: int) -> int:
+    """The shift with which a tick of `1 << shift` jiffies at `hz` lasts no less at `now` jiffies a second."""
+    found = 0
+    while (1 << found) * hz < (1 << shift) * now:
+        found += 1
+    return found
 
 
 def window_shift(hz: int) -> int:

@@ -1,27 +1,30 @@
-"""One generation: the loaded programs with what belongs to them alone - prog arrays, constants - all pinned in gen-N/.
+"""One generation: the loaded programs with what belongs to them alone - prog array, devmap, constants - all pinned in gen-N/.
 
-Prog arrays are never handed on: reusing one would change the program that runs while its successor is merely being loaded, and an
-unpinned one is emptied when the daemon exits, so that tail calls fail.
+Prog arrays and devmaps are never handed on: reusing one would change the program that runs while its successor is merely being
+loaded, and an unpinned one is emptied when the daemon exits, so that tail calls and redirects fail.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 
 from fairlead._native import bpf
-from fairlead.adapters.kernel import clock, pins
+from fairlead.adapters.kernel import clock, pins, ports
 from fairlead.adapters.kernel.pins import Places
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
 from fairlead.errors import KernelError, Refused
 from fairlead.model import Geometry, Keys
 
 OBJECTS = ("balancer", "probe")
-# The prog array of balancer.bpf.o, and which program stands at which index: see maps.h.
+# The prog array of balancer.bpf.o, and which program stands at which index: see tails.h.
 TAILS = "tails"
-TAIL_PROGRAMS = ("rare",)
-# Echo replies per CPU and window, which is half a second to a second.
+TAIL_PROGRAMS = ("rare", "too_big", "reset", "unreachable")
+# Answers per CPU and window, which is half a second to a second: echo replies, ICMP errors, RSTs.
 ECHO_LIMIT = 500
+ERROR_LIMIT = 1000
+RESET_LIMIT = 20000
 
 
 class Generation:
@@ -53,23 +56,28 @@ def options(geometry: Geometry, keys: Keys, probe_mark: int) -> bytes:
         fine_shift=geometry.fine_shift,
         coarse_shift=geometry.coarse_shift,
         echo_limit=ECHO_LIMIT,
+        error_limit=ERROR_LIMIT,
+        reset_limit=RESET_LIMIT,
         window_shift=clock.window_shift(geometry.hz),
         probe_mark=probe_mark << LAYOUT.constants["DESTINATION_ID_BITS"],
     )
 
 
-def load(places: Places, number: int, tables: Tables, constants: bytes) -> Generation:
-    """Load every object against `tables` and pin the whole; whatever fails takes the directory back."""
+def load(places: Places, number: int, tables: Tables, constants: bytes, interfaces: Sequence[int]) -> Generation:
+    """Load every object against `tables` and pin the whole; whatever fails takes the directory back.
+
+    `interfaces` are those that frames may be redirected to from the first packet on.
+    """
     generation = Generation(number, {})
     directory = places.generation(number)
     pins.make_directory(directory)
     with pins.undone(generation.close), pins.undone(lambda: pins.remove(directory)):
         for name in OBJECTS:
-            generation.programs.update(_load_object(name, directory, tables, constants))
+            generation.programs.update(_load_object(name, directory, tables, constants, interfaces))
     return generation
 
 
-def _load_object(name: str, directory: str, tables: Tables, constants: bytes) -> dict[str, int]:
+def _load_object(name: str, directory: str, tables: Tables, constants: bytes, interfaces: Sequence[int]) -> dict[str, int]:
     with bpf.Object(name, read_object(name)) as found:
         own = _hand_over(found, tables)
         found.constant("options", constants)
@@ -77,6 +85,8 @@ def _load_object(name: str, directory: str, tables: Tables, constants: bytes) ->
         if TAILS in own:
             for index, program in enumerate(TAIL_PROGRAMS):
                 bpf.map_put(found.map(TAILS), index, found.program(program))
+        if ports.NAME in own:
+            ports.fill(found.map(ports.NAME), interfaces)
         for each in own:
             bpf.pin(found.map(each), f"{directory}/{_pin_name(each)}")
         for program in found.programs():

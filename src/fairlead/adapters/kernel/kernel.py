@@ -8,7 +8,7 @@ from typing import Self
 
 from fairlead._native import bpf, flows, layout_hash, memory
 from fairlead.adapters.kernel import bpffs as file_system
-from fairlead.adapters.kernel import egress, generation, links, pins, tables
+from fairlead.adapters.kernel import egress, generation, links, pins, ports, tables
 from fairlead.adapters.kernel.clock import Jiffies
 from fairlead.adapters.kernel.generation import Generation
 from fairlead.adapters.kernel.pins import Places
@@ -105,7 +105,8 @@ class Kernel:
 
     def _load(self) -> Generation:
         constants = generation.options(self.geometry, self._keys, self.probe_mark)
-        return generation.load(self._places, generation.next_number(self._places), self._tables, constants)
+        number = generation.next_number(self._places)
+        return generation.load(self._places, number, self._tables, constants, links.forwarding(self._places))
 
     def _programs(self) -> tuple[dict[int, int], list[Generation]]:
         """Every pinned program's descriptor by id, and the generations to close afterwards."""
@@ -142,14 +143,18 @@ class Kernel:
         known, others = self._programs()
         try:
             links.refuse_foreign(self._places, link)
+            ports.require_free(self._places, link.ifindex, link.name)
             egress.attach(self._places, link, self._generation.programs["probe"], known, tcx=self.tcx)
-            return links.attach(self._places, link, self._generation.programs["balancer"], known, generic=generic)
+            found = links.attach(self._places, link, self._generation.programs["balancer"], known, generic=generic)
+            ports.add(self._places, link.ifindex)  # not earlier: a driver without a program loses what is redirected to it
         finally:
             for other in others:
                 other.close()
+        return found
 
     def detach(self, ifindex: int) -> None:
         """Take the programs off one interface; nothing happens if they are not on it."""
+        ports.remove(self._places, ifindex)
         links.detach(self._places.link(links.XDP, ifindex))
         egress.detach(self._places, ifindex)
 
@@ -159,10 +164,10 @@ class Kernel:
 
     def bytes_of(self, table: str) -> int:
         """Kernel memory of a table in bytes."""
-        return self._tables.readable[table].nbytes
+        return self._tables.bytes_of(table)
 
     def view(self, table: str) -> memoryview:
-        """A table as it stands, read-only; it changes under the reader."""
+        """A table as it stands, read-only; it changes under the reader. `fragments` has no view."""
         return self._tables.readable[table]
 
     def program(self, name: str) -> int:

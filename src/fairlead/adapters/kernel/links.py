@@ -137,13 +137,14 @@ def detach(path: str) -> bool:
     return bool(facts.ifindex)
 
 
+def forwarding(places: Places) -> list[int]:
+    """Indices of the interfaces that a link of ours is on."""
+    return [ifindex for ifindex in places.pinned(XDP) if program_of(places.link(XDP, ifindex))]
+
+
 def attached(places: Places) -> list[tuple[int, str, str]]:
     """(ifindex, name, mode) of every interface that a link of ours is on."""
-    found = []
-    for ifindex in places.pinned(XDP):
-        if program_of(places.link(XDP, ifindex)):
-            found.append((ifindex, name_of(ifindex), bpf.xdp_query(ifindex).mode))
-    return found
+    return [(ifindex, name_of(ifindex), bpf.xdp_query(ifindex).mode) for ifindex in forwarding(places)]
 
 
 def name_of(ifindex: int) -> str:

@@ -1,4 +1,4 @@
-"""The data tables: created and pinned once, adopted ever after, mapped into this process.
+"""The data tables: created and pinned once, adopted ever after; all but `fragments` are mapped into this process.
 
 `meta` is the last to be pinned and its `complete` the last to be written: a directory without it is rubbish of a crash.
 """
@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fairlead._native import bpf, layout, layout_hash, memory
 from fairlead.adapters.kernel import clock, pins
@@ -21,12 +22,27 @@ _META = LAYOUT.structs["meta"]
 _ROWS_OF = ("services", "destinations", "nexthops", "slots", "buckets", "cpus", "hz", "fine_shift", "coarse_shift")
 
 
+# Packets whose later fragments are known by the first one, at a time.
+_FRAGMENTS = 1 << 16
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A table's element, by its struct in abi.h, and how many there are."""
+    """A table's element, by its struct in abi.h, and how many there are. A `key` makes it an LRU hash, which nobody can map."""
 
     struct: str
     rows: int
+    key: str = ""
+
+    @property
+    def kind(self) -> int:
+        """BPF_MAP_TYPE_*."""
+        return bpf.MAP_LRU_HASH if self.key else bpf.MAP_ARRAY
+
+    @property
+    def key_bytes(self) -> int:
+        """Size of the key in bytes; an array's is the index."""
+        return LAYOUT.structs[self.key].size if self.key else 4
 
     @property
     def row_bytes(self) -> int:
@@ -35,8 +51,19 @@ class Shape:
 
     @property
     def bytes(self) -> int:
-        """Size of the table in bytes."""
+        """Size of all elements in bytes."""
         return self.row_bytes * self.rows
+
+    def create(self, name: str) -> int:
+        """Descriptor of a new table."""
+        flags = 0 if self.key else bpf.MMAPABLE
+        return bpf.map_create(self.kind, name, self.key_bytes, self.row_bytes, self.rows, flags=flags)
+
+    def is_of(self, fd: int) -> bool:
+        """Whether the map behind `fd` has this shape."""
+        facts = bpf.map_facts(fd)
+        found = facts.type, facts.key_size, facts.value_size, facts.entries
+        return found == (self.kind, self.key_bytes, self.row_bytes, self.rows)
 
 
 def shapes(geometry: Geometry) -> dict[str, Shape]:
@@ -54,6 +81,7 @@ def shapes(geometry: Geometry) -> dict[str, Shape]:
         "verdicts": Shape("tally", geometry.cpus * constants["VERDICT_ROWS"]),
         "limits": Shape("limiter", geometry.cpus * constants["LIMITS"]),
         "settings": Shape("settings", 1),
+        "fragments": Shape("fragment", _FRAGMENTS, "fragment_key"),
         "registry": Shape("registry", geometry.destinations),
         "meta": Shape("meta", 1),
     }
@@ -65,7 +93,7 @@ def measured(geometry: Geometry) -> Geometry:
         if rows < least or rows & (rows - 1):
             raise ValueError(f"{rows} rows: a power of two, at least {least}, is needed")
     hz = clock.hertz()
-    fine, coarse = clock.shift_for(hz, clock.FINE_SECONDS), clock.shift_for(hz, clock.COARSE_SECONDS)
+    fine, coarse = (clock.restated(shift, geometry.hz, hz) for shift in (geometry.fine_shift, geometry.coarse_shift))
     cpus = max(geometry.cpus, bpf.possible_cpus())
     return replace(geometry, cpus=cpus, hz=hz, fine_shift=fine, coarse_shift=coarse)
 
@@ -79,14 +107,23 @@ class Tables:
         self.writable: dict[str, memoryview] = {}
         self.readable: dict[str, memoryview] = {}
 
-    def add(self, name: str, fd: int, size: int) -> None:
-        """Take over a descriptor and map the table."""
+    def add(self, name: str, fd: int, shape: Shape) -> None:
+        """Take over a descriptor, and map the table if it can be."""
         self.fds[name] = fd
+        if shape.key:
+            return
         try:
-            self.writable[name] = memoryview(mmap.mmap(fd, size))[:size]
+            self.writable[name] = memoryview(mmap.mmap(fd, shape.bytes))[: shape.bytes]
         except OSError as error:
             raise KernelError("map", name, error.errno or 0, error.strerror or "") from error
         self.readable[name] = self.writable[name].toreadonly()
+
+    def bytes_of(self, name: str) -> int:
+        """Memory of a table in bytes: what is mapped, else what the kernel says (proc(5), fdinfo)."""
+        if name in self.readable:
+            return self.readable[name].nbytes
+        lines = Path(f"/proc/self/fdinfo/{self.fds[name]}").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("memlock:"))
 
     def close(self) -> None:
         """Close descriptors; mappings end with the last view that somebody holds."""
@@ -103,8 +140,8 @@ def create(places: Places, geometry: Geometry, fingerprint: int) -> Tables:
     pins.make_directory(directory)
     with pins.undone(tables.close), pins.undone(lambda: pins.remove(directory)):
         for name, shape in shapes(geometry).items():
-            fd = bpf.map_create(bpf.MAP_ARRAY, name, 4, shape.row_bytes, shape.rows, flags=bpf.MMAPABLE)
-            tables.add(name, fd, shape.bytes)
+            fd = shape.create(name)
+            tables.add(name, fd, shape)
             bpf.pin(fd, f"{directory}/{name}")
         _say_complete(tables, fingerprint)
     return tables
@@ -156,9 +193,8 @@ def adopt(places: Places, geometry: Geometry) -> Tables:
     with pins.undone(tables.close):
         for name, shape in shapes(geometry).items():
             fd = bpf.open_pin(f"{directory}/{name}")
-            facts = bpf.map_facts(fd)
-            if (facts.type, facts.value_size, facts.entries) != (bpf.MAP_ARRAY, shape.row_bytes, shape.rows):
+            if not shape.is_of(fd):
                 os.close(fd)
                 raise KernelError("adopt", f"{directory}/{name}", 0, "its shape is not the one that meta states")
-            tables.add(name, fd, shape.bytes)
+            tables.add(name, fd, shape)
     return tables

@@ -1,23 +1,26 @@
-"""Netlink messages as values, and the path to a backend that follows from them: no socket in here."""
+"""Netlink messages as values: no socket in here, and no conclusion drawn."""
 
 from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
-from fairlead.model import Address, Link, NoPath, Path
+from fairlead.model import Address, Link
 
 PROTOCOL = 70  # "fairlead": on every rule, route and neighbour of ours, so that they can be told from others'
 
 NTF_USE = 0x01  # linux/neighbour.h
 NTF_EXT_MANAGED = 0x01
-NUD_INCOMPLETE, NUD_FAILED, NUD_NOARP, NUD_PERMANENT = 0x01, 0x20, 0x40, 0x80
+NUD_INCOMPLETE, NUD_STALE, NUD_FAILED, NUD_NOARP, NUD_PERMANENT = 0x01, 0x04, 0x20, 0x40, 0x80
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST = 1, 2, 3, 4, 5
+VLAN, BOND = "vlan", "bond"  # IFLA_INFO_KIND
+_PROTOCOL_8021Q = 0x8100  # IFLA_VLAN_PROTOCOL; an 802.1ad device pushes a tag that we do not
+_MEMBER_ACTIVE, _MEMBER_LINK_UP = 0, 0  # linux/if_bonding.h: BOND_STATE_ACTIVE, BOND_LINK_UP
 
 _NO_ROUTE = {
     errno.ENETUNREACH: "no route",
@@ -29,12 +32,16 @@ _NO_ROUTE = {
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """What the kernel says to "how would you reach it?": `kind` is RTN_*, `error` a sentence instead of an answer."""
+    """What the kernel says to "how would you reach it?".
+
+    `kind` is RTN_*, `mtu` that of the route in bytes (0: it has none), `error` a sentence instead of an answer.
+    """
 
     kind: int = 0
     ifindex: int = 0
     gateway: Address | None = None
     source: Address | None = None
+    mtu: int = 0
     error: str = ""
 
 
@@ -48,6 +55,7 @@ def route_of(message: Any) -> RouteAnswer:
         ifindex=int(message.get("oif") or 0),
         gateway=ip_address(gateway) if gateway else None,
         source=ip_address(source) if source else None,
+        mtu=int(message.get_nested("RTA_METRICS", "RTAX_MTU") or 0),
     )
 
 
@@ -82,6 +90,44 @@ def mac_bytes(text: str | None) -> bytes:
     return raw if len(raw) == 6 and any(raw) else b""
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A link and how it stands to others: a VLAN device has an id and a lower link, a member has a master.
+
+    `member_of` is the kind of the master ("bond", "bridge", ...), "" without one. `tag` is 0 for a VLAN device whose tags are not
+    802.1Q.
+    """
+
+    link: Link
+    kind: str = ""
+    tag: int = 0
+    lower: int = 0
+    master: int = 0
+    member_of: str = ""
+
+
+def device_of(message: Any) -> Device:
+    """A device from its link message; `link.foreign_xdp` is the id of whatever program is attached, be it ours."""
+    kind, tag, lower, master, member_of, active = _standing(message)
+    link = replace(link_of(message), bond=master if member_of == BOND else 0, active=active)
+    return Device(link, kind, tag, lower, master, member_of)
+
+
+def _standing(message: Any) -> tuple[str, int, int, int, str, bool]:
+    kind = str(message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "")
+    info = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA") if kind == VLAN else None
+    tagged = info is not None and int(info.get_attr("IFLA_VLAN_PROTOCOL") or _PROTOCOL_8021Q) == _PROTOCOL_8021Q
+    tag = int(info.get_attr("IFLA_VLAN_ID") or 0) if info is not None and tagged else 0
+    member_of = str(message.get_nested("IFLA_LINKINFO", "IFLA_INFO_SLAVE_KIND") or "")
+    standing = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_SLAVE_DATA") if member_of == BOND else None
+    active = standing is None or (
+        standing.get_attr("IFLA_BOND_SLAVE_STATE") == _MEMBER_ACTIVE
+        and standing.get_attr("IFLA_BOND_SLAVE_MII_STATUS") == _MEMBER_LINK_UP
+    )
+    lower = int(message.get("link") or 0) if message.get("link_netnsid") is None else 0  # else a number of another namespace
+    return kind, tag, lower, int(message.get("master") or 0), member_of, active
+
+
 def link_of(message: Any) -> Link:
     """A link from its netlink message; `foreign_xdp` is the id of whatever program is attached, be it ours."""
     flags = int(message["flags"])
@@ -110,22 +156,3 @@ def neighbour_of(message: Any) -> tuple[NeighbourKey, Neighbour] | None:
         protocol=int(message.get("protocol") or 0),
     )
     return (int(message["ifindex"]), ip_address(where)), entry
-
-
-def resolve(answer: RouteAnswer, link: Link | None, neighbour: Neighbour | None, usable: frozenset[int]) -> Path | NoPath:
-    """The path that follows from a route, its link and the neighbour entry, or why there is none."""
-    if answer.error:
-        return NoPath(answer.error)
-    if answer.kind != RTN_UNICAST:
-        return NoPath("is an address of this machine" if answer.kind == RTN_LOCAL else "is not the address of a single host")
-    if link is None:
-        return NoPath("its interface has gone")
-    if answer.gateway is not None:
-        return NoPath(f"is behind gateway {answer.gateway}: needs a tunnel")
-    if usable and link.ifindex not in usable:
-        return NoPath(f"is reached through {link.name}, on which Fairlead does not run")
-    if not link.up:
-        return NoPath(f"{link.name} is down")
-    if neighbour is None or not neighbour.mac:
-        return NoPath(f"no neighbour on {link.name}: nobody answers for its address")
-    return Path(link.ifindex, neighbour.mac, link.mac, link.mtu, answer.source)

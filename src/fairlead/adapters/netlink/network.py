@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Any
@@ -21,25 +21,27 @@ from typing import Any
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from fairlead.adapters.netlink import paths
 from fairlead.adapters.netlink.messages import (
     NTF_EXT_MANAGED,
     NTF_USE,
     NUD_NOARP,
     NUD_PERMANENT,
+    NUD_STALE,
     PROTOCOL,
-    RTN_UNICAST,
+    Device,
     Interface,
     Neighbour,
     NeighbourKey,
     RouteAnswer,
-    link_of,
+    device_of,
     managed_supported,
     neighbour_of,
     no_route,
-    resolve,
     route_of,
 )
-from fairlead.model import Address, Link, NoPath, Path
+from fairlead.adapters.netlink.paths import Way
+from fairlead.model import Address, Link, NoPath, Path, Vlan
 
 RECEIVE_BUFFER = 8 << 20  # bytes: the default loses 60 % of a burst of 9,000 events
 SETTLE = 0.005  # seconds a burst of events is gathered
@@ -61,12 +63,13 @@ class Network:
         self._disturbed = disturbed
         self._ask: Any = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._links: dict[int, Link] = {}
+        self._devices: dict[int, Device] = {}
         self._addresses: dict[int, set[Interface]] = {}
         self._neighbours: dict[NeighbourKey, Neighbour] = {}
         self._answers: dict[Address, RouteAnswer] = {}
         self._paths: dict[Address, Path | NoPath] = {}
         self._usable: frozenset[int] = frozenset()
+        self._vlans: tuple[Vlan, ...] = ()
         self._kick = asyncio.Event()
         self._stale = False
         self._said: tuple[Any, ...] = ()
@@ -89,11 +92,34 @@ class Network:
 
     def links(self) -> tuple[Link, ...]:
         """Every interface, by index."""
-        return tuple(self._links[i] for i in sorted(self._links))
+        return tuple(self._devices[i].link for i in sorted(self._devices))
 
     def link(self, name: str) -> Link | None:
         """The interface of that name."""
-        return next((link for link in self._links.values() if link.name == name), None)
+        return next((device.link for device in self._devices.values() if device.link.name == name), None)
+
+    def name(self, ifindex: int) -> str:
+        """The interface's name, "" if it has gone."""
+        device = self._devices.get(ifindex)
+        return device.link.name if device else ""
+
+    def managed(self, names: Iterable[str]) -> list[Link]:
+        """The NICs that these names mean, in their order: a bond's name means its members, with `bond` and `active` set."""
+        return list(dict.fromkeys(link for name in names for link in paths.managed(self._devices, name)))
+
+    def misnamed(self, names: Iterable[str]) -> list[str]:
+        """Names of devices that Fairlead cannot run on, as sentences that say what to name instead."""
+        return [text for text in (paths.misnamed(self._devices, name) for name in dict.fromkeys(names)) if text]
+
+    def related(self, links: Iterable[Link], vlans: Sequence[Vlan] = ()) -> set[int]:
+        """The indices of the devices through which these NICs are used: themselves, bonds, VLAN devices, declared subnets'."""
+        declared = {i for i, found in self._addresses.items() for a in found if paths.vlan_of(vlans, a.ip)}
+        return paths.related(self._devices, links) | declared
+
+    def devices_to(self, backends: Iterable[Address]) -> set[str]:
+        """The names of the devices over which the kernel routes to these watched backends."""
+        found = {self._answers[b].ifindex for b in backends if b in self._answers}
+        return {name for name in map(self.name, found) if name}
 
     def addresses(self) -> Mapping[int, frozenset[Interface]]:
         """The addresses of each interface, with their prefixes."""
@@ -108,10 +134,13 @@ class Network:
         self._stale = True
         self._kick.set()
 
-    async def watch(self, backends: Iterable[Address], usable: Iterable[int]) -> None:
-        """Keep paths to these backends, through these interfaces (by index; none: any). Resolves once before it returns."""
+    async def watch(self, backends: Iterable[Address], usable: Iterable[int], vlans: Sequence[Vlan] = ()) -> None:
+        """Keep paths to these backends, through these NICs (by index; none: any) and with this override.
+
+        Resolves once before it returns.
+        """
         wanted = set(backends)
-        self._usable = frozenset(usable)
+        self._usable, self._vlans = frozenset(usable), tuple(vlans)
         for gone in set(self._answers) - wanted:
             await self._release(gone)
         self._answers = {backend: self._answers.get(backend, RouteAnswer(error="not looked up yet")) for backend in wanted}
@@ -128,7 +157,7 @@ class Network:
     def _unresolved(self, backend: Address) -> bool:
         key = self._key(backend)
         entry = self._neighbours.get(key) if key else None
-        return key is not None and (entry is None or not entry.mac)
+        return key is not None and isinstance(self._way(backend), Way) and (entry is None or not entry.mac)
 
     async def route(self, address: Address) -> RouteAnswer:
         """How the kernel would reach this address."""
@@ -140,42 +169,57 @@ class Network:
 
     async def _look_up(self) -> None:
         for backend in tuple(self._answers):
-            answer = await self.route(backend)
+            answer = await self._answer(backend)
             if backend in self._answers:  # `watch` may have dropped it meanwhile
                 self._answers[backend] = answer
                 await self._hold(backend)
 
+    async def _answer(self, backend: Address) -> RouteAnswer:
+        """The route to a backend, or over the declared gateway if it is outside of all declared subnets."""
+        gateway = paths.gateway_for(self._vlans, backend)
+        if gateway is None:
+            return await self.route(backend)
+        return replace(await self.route(gateway), gateway=gateway)
+
     def _key(self, backend: Address) -> NeighbourKey | None:
         answer = self._answers[backend]
-        good = not answer.error and answer.kind == RTN_UNICAST and answer.gateway is None
-        return (answer.ifindex, backend) if good else None
+        return None if paths.refused(answer) else (answer.ifindex, answer.gateway or backend)
+
+    def _way(self, backend: Address) -> Way | NoPath:
+        answer = self._answers[backend]
+        label = paths.vlan_of(self._vlans, answer.gateway or backend)
+        return paths.egress(self._devices, answer.ifindex, self._usable, label)
 
     async def _hold(self, backend: Address) -> None:
         """Have the kernel resolve this neighbour and keep it so; a permanent entry is somebody's wish and stays as it is."""
         key = self._key(backend)
-        if key is None or (self._usable and key[0] not in self._usable):
+        if key is None or isinstance(self._way(backend), NoPath):
             return
         entry = self._neighbours.get(key)
         if entry is not None and (entry.state & (NUD_PERMANENT | NUD_NOARP) or (entry.managed and entry.protocol == PROTOCOL)):
             return
-        how = {"flags_ext": NTF_EXT_MANAGED} if self._managed else {"flags": NTF_USE}
+        how: dict[str, Any] = {"flags_ext": NTF_EXT_MANAGED} if self._managed else {"flags": NTF_USE}
+        if entry is not None and entry.mac:  # a gateway is used by others too: what is known stays usable meanwhile
+            how |= {"lladdr": entry.mac.hex(":"), "state": NUD_STALE}
         with contextlib.suppress(NetlinkError):  # a link that is down, a table that is full: the next round tries again
-            await self._ask.neigh("replace", dst=str(backend), ifindex=key[0], state=0, protocol=PROTOCOL, **how)
+            await self._ask.neigh("replace", **{"dst": str(key[1]), "ifindex": key[0], "state": 0, "protocol": PROTOCOL} | how)
 
     async def _release(self, backend: Address) -> None:
         key = self._key(backend)
         self._paths.pop(backend, None)
+        del self._answers[backend]
         entry = self._neighbours.get(key) if key else None
-        if key and entry and entry.protocol == PROTOCOL and not entry.state & NUD_PERMANENT:
+        shared = key in map(self._key, self._answers)  # a gateway has many behind it
+        if key and entry and entry.protocol == PROTOCOL and not entry.state & NUD_PERMANENT and not shared:
             with contextlib.suppress(NetlinkError):
-                await self._ask.neigh("delete", dst=str(backend), ifindex=key[0])
+                await self._ask.neigh("delete", dst=str(key[1]), ifindex=key[0])
 
     def _path(self, backend: Address) -> Path | NoPath:
         answer, key = self._answers[backend], self._key(backend)
         entry = self._neighbours.get(key) if key else None
-        found = resolve(answer, self._links.get(answer.ifindex), entry, self._usable)
+        found = paths.resolve(answer, self._way(backend), entry, self.name(answer.ifindex))
         if isinstance(found, Path) and found.source is None:
-            return replace(found, source=self._own(backend.version, found.ifindex))
+            return replace(found, source=self._own(backend.version, answer.ifindex))
         return found
 
     def _own(self, version: int, ifindex: int) -> Address | None:
@@ -184,7 +228,7 @@ class Network:
 
     def _compute(self) -> None:
         self._paths = {backend: self._path(backend) for backend in self._answers}
-        now = (dict(self._links), self._paths)
+        now = (dict(self._devices), self._paths)
         if now != self._said:
             self._said = now
             self._changed()
@@ -227,8 +271,12 @@ class Network:
             except (OSError, NetlinkError):
                 await asyncio.sleep(SETTLE)
 
+    async def read_links(self) -> None:
+        """Ask for the interfaces now: the event of one that was made a moment ago may still be on its way."""
+        self._devices = {int(m["index"]): device_of(m) async for m in await self._ask.link("dump")}
+
     async def _read_all(self) -> None:
-        self._links = {int(m["index"]): link_of(m) async for m in await self._ask.link("dump")}
+        await self.read_links()
         self._addresses = {}
         async for message in await self._ask.addr("dump"):
             self._take_address(message, gone=False)
@@ -256,10 +304,10 @@ class Network:
 
     def _take_link(self, message: Any, *, gone: bool) -> None:
         if gone:
-            self._links.pop(int(message["index"]), None)
+            self._devices.pop(int(message["index"]), None)
         else:
-            link = link_of(message)
-            self._links[link.ifindex] = link
+            device = device_of(message)
+            self._devices[device.link.ifindex] = device
 
     def _take_neighbour(self, message: Any, *, gone: bool) -> None:
         found = neighbour_of(message)

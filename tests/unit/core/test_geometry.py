@@ -1,0 +1,69 @@
+"""Limits and timeouts become table sizes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.core.flow_time import misfit
+from fairlead.core.geometry import geometry_for, shift_for, unmet
+from fairlead.model import Geometry, Limits, Timeouts
+
+LIMITS = st.builds(
+    Limits, st.integers(1, 65536), st.integers(1, (1 << 20) - 1), st.integers(251, 1 << 28), st.integers(1, 1 << 26)
+)
+TIMEOUTS = st.builds(Timeouts, *(st.floats(0.1, 86400) for _ in range(4)))
+
+
+def test_defaults():
+    """Defaults hold 4,096 services, 131,072 destinations and 4 M flows, and count in ticks of about 2 s and 65 s."""
+    found = geometry_for(Limits(), Timeouts())
+    assert (found.services, found.destinations, found.nexthops) == (32768, 131073, 65537)
+    assert (found.slots, found.buckets) == (2796204, 1 << 20)
+    assert (found.hz, found.fine_shift, found.coarse_shift) == (250, 9, 14)
+
+
+@given(LIMITS)
+def test_limits_are_held(limits):
+    """Whatever the limits, there is room for what they promise, within what rows can name; indexed tables are powers of two."""
+    found = geometry_for(limits, Timeouts())
+    assert found.services >= 8 * limits.services
+    assert limits.destinations < found.destinations <= 1 << 20
+    assert found.slots * 16 >= limits.slots * 4 / 3
+    assert found.slots < 1 << 28 + 1
+    assert found.buckets * 8 >= max(2 * limits.flows, 1 << 19)
+    assert found.nexthops > min(limits.destinations, 4096)
+    for rows in (found.services, found.buckets):
+        assert rows & (rows - 1) == 0
+
+
+@given(TIMEOUTS)
+def test_timeouts_fit_the_tables_made_for_them(timeouts):
+    """256 ticks last four times the longest timeout of their scale, and not eight times unless a jiffy does."""
+    found = geometry_for(Limits(), timeouts)
+    assert misfit(found, timeouts) == ""
+    for shift, longest in (
+        (found.fine_shift, max(timeouts.embryonic, timeouts.closing, timeouts.udp)),
+        (found.coarse_shift, timeouts.confirmed),
+    ):
+        assert shift == 0 or (256 << shift) / found.hz < 8 * longest
+
+
+def test_shifts():
+    """Two minutes at 250 jiffies a second want ticks of 512 jiffies."""
+    assert [shift_for(120, 250), shift_for(120, 1000), shift_for(3600, 100), shift_for(0.001, 250)] == [9, 11, 13, 0]
+
+
+def test_unmet_limits_are_named():
+    """Adopted tables of another size are said to stay as they are, by the key that asked otherwise."""
+    present = geometry_for(Limits(), Timeouts())
+    assert unmet(present, Limits(), Timeouts()) == []
+    (said,) = unmet(present, Limits(destinations=1000), Timeouts())
+    assert said.startswith("limits: destinations: the running tables have 131,073 rows and not 1,001")
+
+
+@pytest.mark.parametrize("field", ["hz", "cpus"])
+def test_the_machine_is_not_guessed(field):
+    """What only the machine knows is left as a geometry has it by default."""
+    assert getattr(geometry_for(Limits(), Timeouts()), field) == getattr(Geometry(), field)
