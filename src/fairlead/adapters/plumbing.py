@@ -207,13 +207,8 @@ def reverse_path_warning(vip: Address, name: str, strictness: int) -> str:
     )
 
 
-def has_ipv6(name: str) -> bool:
-    """Whether IPv6 is switched on for this interface."""
-    return _number(_CONF / "ipv6/conf" / name / "disable_ipv6", 1) == 0
-
-
-def _number(path: pathlib.Path, default: int = 0) -> int:
+def _number(path: pathlib.Path) -> int:
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return default
+        return 0
