@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Literal
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -133,24 +134,86 @@ class Tunnel:
     mtu: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One health check; `expect` holds the accepted HTTP status codes, empty for any. Durations in seconds."""
+CheckType = Literal["http", "https", "tcp", "syn", "dns", "udp", "icmp"]
 
-    type: str  # "http"
-    port: int
-    host: str
-    path: str = "/"
-    method: str = "GET"
-    expect: frozenset[int] = frozenset({200})
-    interval: float = 2.0
-    timeout: float = 2.0
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When results make up and down: `fall` failures among the last `window` results, `rise` passes in a row."""
+
     window: int = 5
     fall: int = 2
     rise: int = 5
 
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What is asked, of the VIP on a backend, how often, and what is a good answer. Durations in seconds.
+
+    What a type has no use for keeps its default, so that checks which ask the same are equal. `rules` are not part of the question:
+    `asked()` leaves them out, and one probe serves all services whose checks ask the same of the same backend and VIP.
+    """
+
+    type: CheckType
+    port: int  # 0 for icmp
+    host: str = ""  # http: Host header; https: and SNI; the VIP where nothing is said
+    path: str = "/"
+    method: str = "GET"  # http, https: GET or HEAD; dns: "udp" or "tcp"
+    expect: frozenset[int] = frozenset({200})  # HTTP status codes, empty for any
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""  # a regular expression that the first 64 KiB of the body must hold; "": any
+    verify: bool = False  # https: certificate chain and name
+    name: str = "localhost"  # dns: the question
+    record: str = "A"  # dns: its type
+    rcode: str = ""  # dns: "NOERROR", "NXDOMAIN" ...; "": any answer to the question
+    payload: bytes = b""  # udp
+    answer: str = ""  # udp: a regular expression over the answer as Latin-1; "": any answer
+    interval: float = 2.0
+    timeout: float = 2.0
+    rules: Rules = Rules()
+
+    def asked(self) -> Check:
+        """The question alone: the same check with default rules."""
+        return self if self.rules == _NO_RULES else replace(self, rules=_NO_RULES)
+
     def __str__(self) -> str:
-        return f"{self.type} {self.method} {self.path} port {self.port}"
+        if self.type in ("http", "https"):
+            return f"{self.type} {self.method} {self.path} port {self.port}"
+        if self.type == "dns":
+            return f"dns {self.name} {self.record} over {self.method} port {self.port}"
+        return f"{self.type} port {self.port}" if self.port else self.type
+
+
+_NO_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Damping:
+    """A backend that goes down too often is kept out for a while, after the manner of RFC 2439.
+
+    Each fall adds `penalty`, which halves every `half_life` seconds; above `suppress` the backend gets no new flows, whatever its
+    checks say, until it is below `reuse`.
+    """
+
+    penalty: float = 1000.0
+    half_life: float = 60.0
+    suppress: float = 2500.0
+    reuse: float = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an operator said of a backend at a shell, over the configuration: for one service or (None) for all.
+
+    `state` and `weight` are None where nothing was said. `who` is a name for people, `at` a Unix time.
+    """
+
+    backend: Address
+    service: ServiceKey | None
+    state: AdminState | None
+    weight: int | None
+    who: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +223,8 @@ class Backend:
     address: Address
     weight: int = 1
     state: AdminState = AdminState.ACTIVE
+    backup: bool = False  # gets flows only while the others are below `need`
+    override: Override | None = None  # why weight and state are not those of the file; never set by `config`
     position: Position | None = field(default=None, compare=False)
 
 
@@ -182,6 +247,9 @@ class Service:
     table_size: int | None = None  # slots; None: by the number of backends
     track: bool = True  # False: no flow entries
     reject: Reject = Reject.DROP  # of the whole VIP: UNREACHABLE if any of its services says so
+    hold: float = 5.0  # seconds that it must have been up before its VIP is announced; the longest of a VIP's services counts
+    panic: float = 0.0  # with a smaller share (0 to 1) of healthy backends all count as up; 0: never
+    damping: Damping | None = None
     position: Position | None = field(default=None, compare=False)
 
 

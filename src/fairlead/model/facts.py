@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from fairlead.model.configuration import Address, Check, ServiceKey
+from fairlead.model.configuration import Address, Check, Tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ class NoPath:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one run of one check brought. `at` is a Unix time, `took` seconds; `says` is for an operator: "503 after 12 ms"."""
+    """What one run of one check brought. `at` is a Unix time, `took` seconds; `says` is for an operator: "503 after 12 ms".
+
+    It does not name check, backend and VIP: who shows it does.
+    """
 
     passed: bool
     says: str
@@ -63,7 +67,10 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The standing of one backend in one service as its checks see it. `since` is the Unix time of the last change of `up`."""
+    """The standing of one backend in one service as its checks see it. `since` is the Unix time of the last change of `up`.
+
+    `reason` is whole: "http GET /healthz on 10.1.0.12 for 192.0.2.10:80: 503 after 12 ms, 3 failures in a row since 12:04:31".
+    """
 
     up: bool
     since: float
@@ -71,16 +78,27 @@ class Health:
     reported: bool = False  # every check has been decided at least once since the daemon started
 
 
+class ProbeKey(NamedTuple):
+    """One question to one backend, whichever services want to know: `check` is without rules (`Check.asked`).
+
+    The tunnel belongs to it because it is another way to the backend.
+    """
+
+    vip: Address
+    backend: Address
+    tunnel: Tunnel | None
+    check: Check
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
-    """What the prober must ask, and how: connect to vip:check.port with `mark`, from `source`."""
+    """How to ask: connect to vip:check.port with `mark`, from `source`.
+
+    `mark` names the destination of one of the services that want to know; all of them take the same next hop.
+    """
 
     vip: Address
     backend: Address
     check: Check
     mark: int
     source: Address | None
-
-
-# (service, backend address, index of the check)
-ProbeKey = tuple[ServiceKey, Address, int]

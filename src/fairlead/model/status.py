@@ -31,6 +31,31 @@ class VipStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckStatus:
+    """One check of one backend: its last result in words, `at` a Unix time (0: none yet), `took` seconds."""
+
+    check: str  # "http GET /healthz port 80"
+    up: bool
+    says: str
+    at: float = 0.0
+    took: float = 0.0
+    failures: int = 0  # in a row, up to now
+    failing_since: float = 0.0  # Unix time of the first of them, 0 without
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideStatus:
+    """What an operator said over the configuration. `service` "" is all services of the backend; `at` a Unix time."""
+
+    backend: str
+    service: str  # "192.0.2.10:80/tcp"
+    says: str  # "drain", "disabled", "weight 10"
+    who: str
+    at: float
+    effective: bool  # the configuration has such a backend
+
+
+@dataclass(frozen=True, slots=True)
 class BackendStatus:
     """`state` is "up", "down", "drain" or "disabled"; `since` a Unix time; counters as the data plane has them."""
 
@@ -45,6 +70,10 @@ class BackendStatus:
     flows: int  # current entries in the flow table
     new_flows: int  # entries made
     destination: int  # id in the data plane
+    backup: bool = False
+    penalty: float = 0.0  # of damping, at this moment; 0 where it is off
+    override: str = ""  # "drain by root since 2026-11-23 12:04:31": what was said at a shell
+    checks: tuple[CheckStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +94,9 @@ class ServiceStatus:
     bytes: int = 0
     flows: int = 0
     new_flows: int = 0
+    panic: bool = False  # too few healthy backends: all count as up
+    backups: bool = False  # too few of the others: the backups get flows
+    applied: str = "done"  # "done", "pending: ...", "failed, next try in 4 s: ..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +153,4 @@ class Status:
     repairs: int
     warnings: tuple[str, ...]
     tunnels: tuple[TunnelStatus, ...] = ()  # those that an error came about
+    overrides: tuple[OverrideStatus, ...] = ()
