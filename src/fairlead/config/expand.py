@@ -106,9 +106,9 @@ def _check(check: Check) -> Plain:
         "expect": ranges(check.expect) or "any",
         "interval": _seconds(check.interval),
         "timeout": _seconds(check.timeout),
-        "window": check.window,
-        "fall": check.fall,
-        "rise": check.rise,
+        "window": check.rules.window,
+        "fall": check.rules.fall,
+        "rise": check.rules.rise,
     }
 
 

@@ -24,6 +24,7 @@ from fairlead.model import (
     OnDown,
     Position,
     Reject,
+    Rules,
     Scheduler,
     Service,
     ServiceKey,
@@ -170,7 +171,7 @@ def _read_server_mapping(value: Value) -> Backend | None:
     address = host_address(given, text, "a server")
     if address is None:
         return None
-    return Backend(address, 1 if weight is None else weight, state or AdminState.ACTIVE, given.at)
+    return Backend(address, 1 if weight is None else weight, state or AdminState.ACTIVE, position=given.at)
 
 
 def _draft(
@@ -205,9 +206,9 @@ def _check(draft: CheckDraft, asking: Asking, key: ServiceKey, report: Report) -
     own = f"[{key.vip}]" if key.vip.version == 6 else str(key.vip)
     check = Check("http", draft.port or key.port, asking.host or own)
     said = {name: value for name in Asking.__slots__ if (value := getattr(asking, name)) is not None}
-    check = replace(check, **said)
-    for name, number in (("fall", check.fall), ("rise", check.rise)):
-        if number > check.window:
+    rules = replace(Rules(), **{name: said.pop(name) for name in Rules.__slots__ if name in said})
+    for name, number in (("fall", rules.fall), ("rise", rules.rise)):
+        if number > rules.window:
             hint = f"raise `window` to {number} at least, or lower `{name}`"
-            report.error(draft.at, f"`{name}` is {number}, but only the last {check.window} results are looked at", hint)
-    return check
+            report.error(draft.at, f"`{name}` is {number}, but only the last {rules.window} results are looked at", hint)
+    return replace(check, rules=rules, **said)

@@ -8,7 +8,7 @@ import pytest
 
 from fairlead.config import parse
 from fairlead.errors import ConfigError
-from fairlead.model import AdminState, Cluster, Config, OnDown, ProbeConfig, Protocol, Service, Ttl
+from fairlead.model import AdminState, Cluster, Config, OnDown, ProbeConfig, Protocol, Rules, Service, Ttl
 
 
 def one(*lines: str, policy: str = "{http: }") -> Service:
@@ -98,7 +98,7 @@ def test_defaults():
     (check,) = service.checks
     assert (check.type, check.port, check.host, check.path, check.method) == ("http", 80, "192.0.2.10", "/", "GET")
     assert (check.expect, check.interval, check.timeout) == (frozenset([200]), 2.0, 2.0)
-    assert (check.window, check.fall, check.rise) == (5, 2, 5)
+    assert check.rules == Rules(5, 2, 5)
 
 
 def test_the_host_of_an_ipv6_vip_is_bracketed():
@@ -117,7 +117,7 @@ def test_settings_cascade():
     assert (service.name, service.need, service.sticky, service.ttl) == ("web", 2, False, Ttl.KEEP)
     assert service.on_down is OnDown.MOVE
     first, second = service.checks
-    assert (first.host, first.path, first.method, first.port, first.interval, first.fall) == (
+    assert (first.host, first.path, first.method, first.port, first.interval, first.rules.fall) == (
         "a.example",
         "/c",
         "HEAD",
@@ -125,7 +125,7 @@ def test_settings_cascade():
         5.0,
         2,
     )
-    assert (second.path, second.port, second.fall) == ("/b", 80, 3)
+    assert (second.path, second.port, second.rules.fall) == ("/b", 80, 3)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_windows_the_results_do_not_fit_in():
     text = "services: [{virtual: 192.0.2.10, servers: [10.1.0.1], window: 3, policy: {http: {rise: 2, fall: 4}}}]"
 
     assert "`fall` is 4, but only the last 3 results are looked at" in refused(text)
-    assert one("window: 3", "rise: 3").checks[0].rise == 3
+    assert one("window: 3", "rise: 3").checks[0].rules.rise == 3
     assert "`rise` is 5" in refused(text.replace("rise: 2, ", ""))
 
 
