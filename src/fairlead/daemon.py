@@ -25,12 +25,13 @@ from fairlead.adapters.netlink import Network
 from fairlead.adapters.offloads import Offloads
 from fairlead.adapters.probes import Prober
 from fairlead.adapters.underlay import Underlay
+from fairlead.commands import Commands
 from fairlead.core import keys
-from fairlead.core.geometry import geometry_for, unmet
+from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
 from fairlead.errors import FairleadError, Refused
-from fairlead.events import OperationFailed, Reloaded, ReloadRefused, Started, Stopped, Warned
-from fairlead.model import Config, Link, Status
+from fairlead.events import OperationFailed, Started, Stopped, Warned
+from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.reconcile import Reconciler
@@ -53,11 +54,13 @@ class Daemon:
     prober: Prober
     speaker: Speaker
     server: Server
+    parts: Parts
+    commands: Commands
 
     def __init__(self, options: Options, log: Log) -> None:
         self.options = options
         self.log = log
-        self.config = preflight.load(options.config)
+        self.config = preflight.load(options.config)  # to start with; what runs is in parts
         self.keys = keys.derive(preflight.secret(self.config))
         self.instance = system.Instance()
         self.started = time.time()
@@ -66,7 +69,6 @@ class Daemon:
         self._rubbish = asyncio.Event()
         self._links = asyncio.Event()
         self._reloads = asyncio.Event()
-        self._reloading = asyncio.Lock()
         self.ending = Ending(log, options.confirm)
         self.network = Network(self._network_changed, self._plumb.set)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
@@ -80,7 +82,8 @@ class Daemon:
         await self.network.open()
         try:
             problems = system.machine_problems(self.options.bpffs) + self.instance.claim(self.options.socket)
-            await preflight.require(self.network, self.config, self._names(), self.options.bpffs, problems)
+            names = self.options.interfaces or self.config.interfaces
+            await preflight.require(self.network, self.config, names, self.options.bpffs, problems)
             await self._start()
             await self._serve()
         finally:
@@ -110,36 +113,56 @@ class Daemon:
 
     async def _bring_up(self) -> None:
         """Tables first, then programs, then whatever makes traffic come."""
+        managed = self.network.managed(self.options.interfaces or self.config.interfaces)
         if not self.options.generic:
-            for text in await preflight.carriers(self.network, self._managed(), self.options.bpffs):
+            for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
-        self.speaker = Speaker(preflight.router_id(self.network, self.config, self._managed()), self.log)
+        self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log)
         told = self.speaker.announce
         self.reconciler = Reconciler(
             self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
         )
         self.reconciler.wake = self._wake.set
+        self.parts = self._parts()
+        self.commands = Commands(self.parts)
         self.prober = Prober(self.reconciler.probed)
         self.reconciler.adopt()
         self.reconciler.set_config(self.config)
-        await self._watch()
+        await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
             await self.network.settle(RESOLVE_WITHIN)
         self._take_facts()
         await self.reconciler.run_pass()
         if self.kernel.adopted:
-            await self._replace_programs()
-        await self.presence.attach(self.kernel, self._managed(), self.config.attach_delay)
-        await self.presence.look_after_plumbing(self.config, self._managed())
+            await self.parts.replace_programs()
+        await self.presence.attach(self.kernel, self.parts.managed(), self.config.attach_delay)
+        await self.presence.look_after_plumbing(self.config, self.parts.managed())
         self.prober.set(self.reconciler.targets())
-        handlers = Handlers(self.status, self.log.recent, self.reload, self.ending.confirm, self.reattach)
+        of = self.commands
+        handlers = Handlers(of.status, self.log.recent, of.reload, self.ending.confirm, of.reattach)
         self.server = Server(self.options.socket, application(handlers))
         try:
             await self.server.start()
         except OSError as e:
             raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
         self.speaker.configure(self.config.peers)
-        self._warn()
+        self.parts.warn()
+
+    def _parts(self) -> Parts:
+        return Parts(
+            self.options,
+            self.log,
+            self.config,
+            self.keys,
+            self.started,
+            self.kernel,
+            self.reconciler,
+            self.network,
+            self.presence,
+            self.underlay,
+            self.speaker,
+            self._network_changed,
+        )
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
@@ -183,24 +206,12 @@ class Daemon:
 
     # -------------------------------------------------------------------------------------------------------------------- facts
 
-    def _names(self) -> tuple[str, ...]:
-        return self.options.interfaces or self.config.interfaces
-
-    def _managed(self) -> list[Link]:
-        return self.network.managed(self._names())
-
     def _network_changed(self) -> None:
         self._wake.set()
         self._links.set()
 
-    async def _watch(self) -> None:
-        backends = {b.address for service in self.config.services for b in service.backends}
-        tunnels = {(b.address, s.tunnel) for s in self.config.services if s.tunnel for b in s.backends}
-        self.presence.warn("underlay", self.underlay.watch(tunnels))
-        await self.network.watch(backends, [link.ifindex for link in self._managed()], self.config.vlans)
-
     def _take_facts(self) -> None:
-        self.reconciler.set_links(self._managed())
+        self.reconciler.set_links(self.parts.managed())
         self.reconciler.set_paths(self.network.paths())
 
     # --------------------------------------------------------------------------------------------------------------------- jobs
@@ -222,12 +233,12 @@ class Daemon:
                     await self._links.wait()
             self._links.clear()
             try:
-                complete = await self.presence.complete(self.kernel, self._managed())
+                complete = await self.presence.complete(self.kernel, self.parts.managed())
             except FairleadError:  # a link that goes while we look
                 complete = False
             if not complete:
-                await self._watch()
-                await self.presence.follow(self.kernel, self._managed(), self.config.attach_delay)
+                await self.parts.watch()
+                await self.presence.follow(self.kernel, self.parts.managed(), self.parts.config.attach_delay)
                 self._wake.set()
 
     async def _collecting(self) -> None:
@@ -257,92 +268,11 @@ class Daemon:
         while True:
             await self._plumb.wait()
             self._plumb.clear()
-            await self.presence.look_after_plumbing(self.config, self._managed())
+            await self.presence.look_after_plumbing(self.parts.config, self.parts.managed())
 
     async def _follow_reloads(self) -> None:
         while True:
             await self._reloads.wait()
             self._reloads.clear()
             with contextlib.suppress(FairleadError):  # it is in the log
-                await self.reload()
-
-    # ------------------------------------------------------------------------------------------------------------------ commands
-
-    async def reload(self) -> str:
-        """Read the configuration again and work by it; on any problem the running one stays, and the error says why."""
-        async with self._reloading:
-            try:
-                config = await self._usable()
-            except FairleadError as e:
-                self.log(ReloadRefused(self.options.config, str(e)))
-                raise
-            changed = config != self.config
-            if changed:
-                await self._change(config)
-            event = Reloaded(self.options.config, changed)
-            self.log(event)
-            return str(event)
-
-    async def _usable(self) -> Config:
-        config = preflight.load(self.options.config)
-        other = keys.derive(preflight.secret(config)) != self.keys
-        problems = [preflight.OTHER_KEY] if other else []
-        problems += preflight.geometry_problems(self.kernel.geometry, config)
-        await self.network.read_links()
-        await preflight.require(self.network, config, self.options.interfaces or config.interfaces, self.options.bpffs, problems)
-        return config
-
-    async def _change(self, config: Config) -> None:
-        before, self.config = self.config, config
-        self._warn()
-        if config.probe.mark != before.probe.mark:
-            self.kernel.probe_mark = config.probe.mark
-            await self._replace_programs()
-        if config.address != before.address:
-            self.presence.warn("address", ["a new `address` becomes the router id with the next start"])
-        self.reconciler.set_config(config)
-        await self._watch()
-        await self.presence.look_after_plumbing(self.config, self._managed())
-        self.speaker.configure(config.peers)
-        self._network_changed()
-
-    async def _replace_programs(self) -> None:
-        async with self.presence.changing:
-            await asyncio.to_thread(self.kernel.replace_programs)
-
-    def _warn(self) -> None:
-        self.presence.warn("config", [str(problem) for problem in self.config.warnings])
-        self.presence.warn("limits", unmet(self.kernel.geometry, self.config.limits, self.config.timeouts))
-
-    async def reattach(self, name: str) -> str:
-        """Put the programs on one of our interfaces anew, or on all members of a bond."""
-        ours = self._managed()
-        chosen = [link for link in ours if link.name == name or link in self.network.managed([name])]
-        if not chosen:
-            there = ", ".join(link.name for link in ours) or "none"
-            raise Refused([f"{name} is not an interface that Fairlead runs on; those are: {there}"])
-        return await self.presence.reattach(self.kernel, chosen, self.config.attach_delay)
-
-    # -------------------------------------------------------------------------------------------------------------------- status
-
-    async def status(self) -> Status:
-        """All that is known now."""
-        flows = await asyncio.to_thread(self.kernel.flow_counts)
-        report = self.reconciler.status(self.kernel.counters, flows)
-        names = self.kernel.layout.verdict_names()
-        return Status(
-            version=system.version(),
-            started=self.started,
-            config=self.options.config,
-            key_fingerprint=keys.printed(self.keys.fingerprint),
-            interfaces=self.presence.interfaces(),
-            vips=report.vips,
-            services=report.services,
-            peers=self.speaker.status(),
-            verdicts={names[n]: packets for n, (packets, _) in sorted(self.kernel.verdicts().items()) if n in names},
-            tables=report.tables,
-            tables_hash=report.tables_hash,
-            repairs=report.repairs,
-            warnings=self.presence.warnings(),
-            tunnels=self.underlay.status(),
-        )
+                await self.commands.reload()

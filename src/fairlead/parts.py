@@ -1,0 +1,60 @@
+"""What one run is made of: the parts that its life (`daemon`) and its commands (`commands`) share, and what both do with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fairlead.adapters.bgp_tcp import Speaker
+from fairlead.adapters.kernel import Kernel
+from fairlead.adapters.log import Log
+from fairlead.adapters.netlink import Network
+from fairlead.adapters.underlay import Underlay
+from fairlead.core.geometry import unmet
+from fairlead.model import Config, Keys, Link
+from fairlead.preflight import Options
+from fairlead.presence import Presence
+from fairlead.reconcile import Reconciler
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a run that has come up.
+
+    `config` is the running configuration as its file says it; `changed` wakes the pass and the look at the interfaces.
+    """
+
+    options: Options
+    log: Log
+    config: Config
+    keys: Keys
+    started: float  # Unix time
+    kernel: Kernel
+    reconciler: Reconciler
+    network: Network
+    presence: Presence
+    underlay: Underlay
+    speaker: Speaker
+    changed: Callable[[], None]
+
+    def managed(self) -> list[Link]:
+        """The interfaces that Fairlead runs on."""
+        return self.network.managed(self.options.interfaces or self.config.interfaces)
+
+    async def watch(self) -> None:
+        """Follow whatever the running configuration depends on in the kernel's network."""
+        backends = {b.address for service in self.config.services for b in service.backends}
+        tunnels = {(b.address, s.tunnel) for s in self.config.services if s.tunnel for b in s.backends}
+        self.presence.warn("underlay", self.underlay.watch(tunnels))
+        await self.network.watch(backends, [link.ifindex for link in self.managed()], self.config.vlans)
+
+    async def replace_programs(self) -> None:
+        """New programs on the same tables and links, without a gap."""
+        async with self.presence.changing:
+            await asyncio.to_thread(self.kernel.replace_programs)
+
+    def warn(self) -> None:
+        """What the running configuration gives cause to warn of."""
+        self.presence.warn("config", [str(problem) for problem in self.config.warnings])
+        self.presence.warn("limits", unmet(self.kernel.geometry, self.config.limits, self.config.timeouts))
