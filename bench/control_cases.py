@@ -12,7 +12,7 @@ from subprocess import run as command
 from bench.results import Figure
 from fairlead._native import maglev
 from fairlead.core import maglev as reference
-from fairlead.model import Geometry, ProbeResult
+from fairlead.model import Geometry, ProbeKey, ProbeResult
 
 
 def timed(call: Callable[[], object], runs: int) -> list[float]:
@@ -68,7 +68,7 @@ def changes(plane: object, runs: int) -> list[float]:
 
     assert isinstance(plane, Plane)
     service = plane.config.services[500]
-    keys = [(service.key, b.address, 0) for b in service.backends]
+    keys = [ProbeKey(service.key.vip, b.address, service.tunnel, service.checks[0].asked()) for b in service.backends]
     for key in keys:
         plane.probe(key, True)
     times = []

@@ -119,7 +119,7 @@ class Reconciler:
             self._touch()
 
     def probed(self, key: ProbeKey, result: ProbeResult) -> None:
-        """One result of one health check."""
+        """One answer to one question of a health check, whoever asked it."""
         if self._facts.probed(key, result):
             self._touch()
 
@@ -143,7 +143,8 @@ class Reconciler:
         config = self._facts.config
         if config is None:
             return {}
-        return self._targets.now(config, {k: p.facts for k, p in self._planner.services.items()}, self._have)
+        facts = {k: p.facts for k, p in self._planner.services.items()}
+        return self._targets.now(config, facts, self._facts.questions, self._have)
 
     @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:

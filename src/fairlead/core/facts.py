@@ -12,6 +12,7 @@ from typing import NamedTuple
 from fairlead.core.hashes import mapped
 from fairlead.core.health import NOT_CHECKED, Standing, combine, step
 from fairlead.core.plan import ServiceFacts
+from fairlead.core.questions import Questions
 from fairlead.core.tunnels import usable
 from fairlead.model import Address, Config, Health, NoPath, Path, ProbeKey, ProbeResult, Service, ServiceKey
 
@@ -38,6 +39,7 @@ class Facts:
         self.config: Config | None = None
         self.paths: Mapping[Address, Path | NoPath] | None = None
         self.services: dict[ServiceKey, ServiceFacts] = {}
+        self.questions = Questions()
 
     def set_config(self, config: Config, announced: Collection[Address], now: float) -> None:
         """A new configuration. Standings go on where they can; a backend that is new starts down.
@@ -47,6 +49,7 @@ class Facts:
         old, standings = self.services, self._standings
         moved = self.config is not None and (self.config.address, self.config.address6) != (config.address, config.address6)
         self.config, self.services, self._standings, self._users = config, {}, {}, {}
+        self.questions = Questions(config.services)
         for service in config.services:
             for backend in service.backends:
                 self._users.setdefault(backend.address, []).append(service.key)
@@ -111,20 +114,25 @@ class Facts:
         return bool(keys)
 
     def probed(self, key: ProbeKey, result: ProbeResult) -> bool:
-        """One result of one check; whether it changed what the plan rests on. A result for what is not configured is ignored."""
-        service_key, address, index = key
-        standings = self._standings.get(service_key, {}).get(address, ())
-        if index >= len(standings):
+        """One answer, for all who asked; whether it changed what the plan rests on. What nobody asked for is ignored."""
+        changed = False
+        for service, index in self.questions.users(key):
+            changed |= self._judge(service, key.backend, index, result)
+        return changed
+
+    def _judge(self, key: ServiceKey, address: Address, index: int, result: ProbeResult) -> bool:
+        standings = self._standings[key].get(address)
+        if standings is None:
             return False
-        facts = self.services[service_key]
+        facts = self.services[key]
         checks = facts.service.checks
-        after = (*standings[:index], step(standings[index], result, checks[index]), *standings[index + 1 :])
-        self._standings[service_key][address] = after
+        after = (*standings[:index], step(standings[index], result, checks[index].rules), *standings[index + 1 :])
+        self._standings[key][address] = after
         before, health = combine(standings, checks), combine(after, checks)
         if (before.up, before.reported) == (health.up, health.reported):
             return False
         at = next(i for i, b in enumerate(facts.service.backends) if b.address == address)
-        self.services[service_key] = replace(facts, healths=(*facts.healths[:at], health, *facts.healths[at + 1 :]))
+        self.services[key] = replace(facts, healths=(*facts.healths[:at], health, *facts.healths[at + 1 :]))
         return True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairlead.model import Check, Health, ProbeResult
+from fairlead.model import Check, Health, ProbeResult, Rules
 
 NOT_CHECKED = "not checked yet"
 
@@ -30,7 +30,7 @@ class Standing:
     history: tuple[bool, ...] = ()
 
 
-def step(state: Standing, result: ProbeResult, rules: Check) -> Standing:
+def step(state: Standing, result: ProbeResult, rules: Rules) -> Standing:
     """The standing after one more result."""
     history = (*state.history, result.passed)[-max(rules.window, rules.rise) :]
     if _turns(state.up, history, rules):
@@ -39,7 +39,7 @@ def step(state: Standing, result: ProbeResult, rules: Check) -> Standing:
     return Standing(state.up, state.since, result.says, reported, history)
 
 
-def _turns(up: bool, history: tuple[bool, ...], rules: Check) -> bool:
+def _turns(up: bool, history: tuple[bool, ...], rules: Rules) -> bool:
     if up:
         return history[-rules.window :].count(False) >= rules.fall
     return len(history) >= rules.rise and all(history[-rules.rise :])

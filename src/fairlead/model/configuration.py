@@ -150,8 +150,8 @@ class Rules:
 class Check:
     """What is asked, of the VIP on a backend, how often, and what is a good answer. Durations in seconds.
 
-    What a type has no use for keeps its default, so that checks which ask the same are equal. `rules` are not part of the question:
-    `asked()` leaves them out, and one probe serves all services whose checks ask the same of the same backend and VIP.
+    What a type has no use for keeps its default, so that checks which ask the same are equal. `rules` are not part of the
+    question: `asked()` leaves them out, and one probe serves all services whose checks ask the same of the same backend and VIP.
     """
 
     type: CheckType

@@ -4,7 +4,7 @@ core.tables.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from fairlead._native import layout
@@ -20,6 +20,7 @@ from fairlead.model import (
     Geometry,
     Link,
     Path,
+    ProbeKey,
     ProbeResult,
     Protocol,
     Publish,
@@ -246,7 +247,13 @@ def key(vip: str = "192.0.2.10", port: int = 80, protocol: Protocol = Protocol.T
 
 def service(name: ServiceKey | None = None, backends=("10.1.0.11", "10.1.0.12", "10.1.0.13"), **more) -> Service:
     made = tuple(b if isinstance(b, Backend) else Backend(ip_address(b)) for b in backends)
-    return Service(name or key(), "", made, **({"checks": (CHECK,)} | more))
+    name = name or key()
+    return Service(name, "", made, **({"checks": (check_of(name),)} | more))
+
+
+def check_of(name: ServiceKey) -> Check:
+    """A question of its own for each service of a VIP."""
+    return CHECK if (name.port, name.protocol) == (80, Protocol.TCP) else replace(CHECK, port=name.port, host=str(name.protocol))
 
 
 def config(*services: Service, **more) -> Config:
@@ -287,13 +294,20 @@ class World:
         for _ in range(times):
             self.time += 1
             result = ProbeResult(passed, "200" if passed else "503", 0.001, self.time)
-            self.reconciler.probed((name, ip_address(backend), index), result)
+            for question in self.questions(name, backend)[index : index + 1]:
+                self.reconciler.probed(question, result)
+
+    def questions(self, name: ServiceKey, backend: str) -> list[ProbeKey]:
+        """What the checks of a service ask of a backend."""
+        services = {s.key: s for s in self.reconciler._facts.config.services}
+        found = services.get(name)
+        return [ProbeKey(name.vip, ip_address(backend), found.tunnel, c.asked()) for c in found.checks] if found else []
 
     def all_up(self, made: Config) -> None:
         for s in made.services:
             for b in s.backends:
                 for index, check in enumerate(s.checks):
-                    self.probe(s.key, str(b.address), True, check.rise, index)
+                    self.probe(s.key, str(b.address), True, check.rules.rise, index)
 
     async def settle(self) -> list[str]:
         """Pass and collect until nothing changes any more; the texts of all operations of the passes."""

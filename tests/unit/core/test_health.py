@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.health import Standing, combine, step
-from fairlead.model import Check, ProbeResult
+from fairlead.model import Check, ProbeResult, Rules
 
-RULES = Check("http", 80, "")
+CHECK = Check("http", 80)
+RULES = Rules()
 
 
-def run(up: bool, results: str, rules: Check = RULES) -> str:
+def run(up: bool, results: str, rules: Rules = RULES) -> str:
     """The verdict after each result: `+` passed, `-` failed; `U` up, `d` down."""
     state, said = Standing(up, 0.0), ""
     for at, result in enumerate(results, 1):
@@ -95,7 +96,7 @@ def test_inherited_up_needs_a_pass():
 
 def test_all_checks_must_pass():
     """Two checks: down if either is, with the name of the one that says so; up since the later of the two."""
-    checks = (RULES, replace(RULES, path="/deep"))
+    checks = (CHECK, replace(CHECK, path="/deep"))
     good, bad = Standing(True, 3.0, "200", True), Standing(False, 7.0, "503", True)
     health = combine((good, bad), checks)
     assert (health.up, health.since, health.reason) == (False, 7.0, "http GET /deep port 80: 503")

@@ -14,10 +14,23 @@ from fairlead.core.facts import Facts
 from fairlead.core.flow_time import ticks, timeouts
 from fairlead.core.plan import ServiceFacts, State, plan_service, plan_vip
 from fairlead.core.rows import Rows, chosen, named, service_key, vip_key
-from fairlead.model import AdminState, Backend, Geometry, Health, NoPath, Path, ProbeResult, Timeouts
+from fairlead.model import (
+    AdminState,
+    Backend,
+    Geometry,
+    Health,
+    NoPath,
+    Path,
+    ProbeKey,
+    ProbeResult,
+    Rules,
+    Timeouts,
+    Tunnel,
+    TunnelKind,
+)
 from tests.unit.core.harness import CHECK, LAYOUT, SMALL, World, config, key, path, paths_of, service
 
-A = ip_address("10.1.0.11")
+A, B = ip_address("10.1.0.11"), "10.1.0.12"
 UP, DOWN = Health(True, 0.0, "200", True), Health(False, 0.0, "503", True)
 
 
@@ -93,17 +106,38 @@ def test_fast_packers(vip, l4, number, live):
 def test_facts_change_for_one_service_only():
     """A fact about one service leaves the facts of the others the very same objects, on which the cache of plans rests."""
     facts = Facts(lambda _: {})
-    made = config(service(), service(key(port=443)))
+    made = config(service(), service(key(port=443), checks=(replace(CHECK, port=443),)))
     facts.set_config(made, (), 0.0)
     facts.set_paths(paths_of(made))
     before = dict(facts.services)
     for _ in range(5):
-        facts.probed((key(), A, 0), ProbeResult(True, "200", 0.01, 1.0))
+        facts.probed(ProbeKey(key().vip, A, None, CHECK), ProbeResult(True, "200", 0.01, 1.0))
     changed = [k for k in before if facts.services[k] is not before[k]]
     assert changed == [key()]
-    assert not facts.probed((key("192.0.2.99"), A, 0), ProbeResult(True, "200", 0.01, 1.0))
-    facts.set_config(config(service(), service(key(port=443))), (), 0.0)
+    assert not facts.probed(ProbeKey(ip_address("192.0.2.99"), A, None, CHECK), ProbeResult(True, "200", 0.01, 1.0))
+    facts.set_config(config(service(), service(key(port=443), checks=(replace(CHECK, port=443),))), (), 0.0)
     assert facts.services[key(port=443)] is before[key(port=443)]
+
+
+def test_one_answer_for_all_who_asked():
+    """Services that ask the same each judge the answer by rules of their own; another way to the backend is another question."""
+    facts, strict = Facts(lambda _: {}), replace(CHECK, rules=Rules(1, 1, 2))
+    other = replace(CHECK, path="/other")
+    tunnelled = service(key(port=53), checks=(CHECK,), tunnel=Tunnel(TunnelKind.GRE))
+    made = config(
+        service(), service(key(port=443), checks=(other, strict)), service(key(port=25), (B,), checks=(CHECK,)), tunnelled
+    )
+    facts.set_config(made, (), 0.0)
+    question = ProbeKey(key().vip, A, None, replace(CHECK))
+    assert list(facts.questions.users(question)) == [(key(port=25), 0), (key(), 0), (key(port=443), 1)]
+    for at in range(5):
+        facts.probed(question, ProbeResult(True, "200", 0.01, float(at)))
+    assert facts.latest(key())(A).up
+    assert not facts.latest(key(port=443))(A).up, "its other check has not been asked"
+    assert facts.latest(key(port=25))(A) is None
+    assert not facts.latest(key(port=53))(A).up
+    facts.probed(question._replace(tunnel=Tunnel(TunnelKind.GRE)), ProbeResult(True, "200", 0.01, 1.0))
+    assert facts.latest(key(port=53))(A).reason == "200"
 
 
 @given(st.randoms(use_true_random=False))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from fairlead.events import BackendDown, BackendUp, OperationFailed, VipDown, VipUp
-from fairlead.model import AdminState, Backend, Link, NoPath, OnDown, Protocol, Ttl
+from fairlead.model import AdminState, Backend, Link, NoPath, OnDown, ProbeKey, Protocol, Ttl
 from tests.unit.core.harness import CHECK, LINK, SMALL, World, built, config, key, kinds, path, paths_of, service
 
 A, B, C = "10.1.0.11", "10.1.0.12", "10.1.0.13"
@@ -46,7 +46,7 @@ async def test_new_backends_start_down():
     world.configure(config(service()))
     assert "point 192.0.2.10:80/tcp at no slots" in await world.settle()
     assert world.backends() == set()
-    for _ in range(CHECK.rise - 1):
+    for _ in range(CHECK.rules.rise - 1):
         world.probe(key(), A, True)
     assert await world.settle() == []
     world.probe(key(), A, True)
@@ -323,7 +323,7 @@ async def test_targets():
     """A probe carries the mark of its destination and comes from the path's source; equal targets are the same object."""
     world = await built()
     targets = world.reconciler.targets()
-    target = targets[key(), ip_address(B), 0]
+    target = targets[ProbeKey(key().vip, ip_address(B), None, CHECK)]
     assert (target.mark, target.source, target.check) == (0xFA1 << 20 | 2, ip_address("10.1.0.1"), CHECK)
     world.probe(key(), B, False, 2)
     await world.settle()

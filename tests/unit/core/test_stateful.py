@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fairlead.core.maglev import order, table_size
-from fairlead.model import AdminState, Backend, Config, NoPath, OnDown, Protocol, ServiceKey, Ttl
+from fairlead.model import AdminState, Backend, Config, NoPath, OnDown, Protocol, Rules, ServiceKey, Ttl
 from tests.unit.core.harness import CHECK, SMALL, World, config, path, service
 
 VIPS = [ip_address(a) for a in ("192.0.2.10", "192.0.2.11", "2001:db8::10")]
 BACKENDS = {4: [ip_address(f"10.1.0.{n}") for n in range(11, 16)], 6: [ip_address(f"2001:db8:1::{n}") for n in range(11, 16)]}
-CHECKS = ((), (CHECK,), (CHECK, replace(CHECK, path="/deep", rise=1, fall=1, window=1)))
+CHECKS = ((), (CHECK,), (CHECK, replace(CHECK, path="/deep", rules=Rules(1, 1, 1))))
 GEOMETRY = replace(SMALL, services=32, destinations=64, nexthops=32, slots=1024)
 
 
