@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from fairlead import preflight
+from fairlead import preflight, succession
+from fairlead._native import layout_hash
 from fairlead.adapters import system
 from fairlead.core import keys
 from fairlead.errors import FairleadError, Refused
@@ -26,17 +27,28 @@ class Commands:
         """Read the configuration again and work by it; on any problem the running one stays, and the error says why."""
         parts = self._parts
         async with self._reloading:
+            system.notify(system.reloading())
             try:
                 config = await self._usable()
+                changed = config != parts.config
+                if changed:
+                    await self._change(config)
             except FairleadError as e:
                 parts.log(ReloadRefused(parts.options.config, str(e)))
                 raise
-            changed = config != parts.config
-            if changed:
-                await self._change(config)
+            finally:
+                system.notify("READY=1")
             event = Reloaded(parts.options.config, changed)
             parts.log(event)
             return str(event)
+
+    async def restart(self) -> str:
+        """Hand over to what is installed now, in this process: it adopts all that there is. Refused if it could not."""
+        async with self._reloading:
+            await self._usable()
+            version = await succession.trial(layout_hash())
+            self._parts.ending.hand_over()
+            return f"fairlead {system.version()} hands over to fairlead {version}"
 
     async def _usable(self) -> Config:
         parts = self._parts

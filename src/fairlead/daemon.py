@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import sys
 import time
+from dataclasses import replace
 
-from fairlead import preflight
-from fairlead._native import maglev, rendezvous
+from fairlead import preflight, succession
+from fairlead._native import layout_hash, maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
@@ -30,11 +33,12 @@ from fairlead.core import keys
 from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
 from fairlead.errors import FairleadError, Refused
-from fairlead.events import OperationFailed, Started, Stopped, Warned
+from fairlead.events import HandedOver, OperationFailed, Started, Stopped, Warned
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.reconcile import Reconciler
+from fairlead.succession import Legacy
 
 VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
 LOOK_EVERY = 0.5  # seconds between two looks whether our programs are still on the interfaces; link events bring more
@@ -43,7 +47,26 @@ RESOLVE_WITHIN = 0.5  # seconds
 
 def run_daemon(options: Options) -> int:
     """Run until told to stop; the exit code. FairleadError if it could not start, and then nothing was changed."""
-    return asyncio.run(Daemon(options, Log()).run())
+    legacy = succession.inherit()
+    if legacy is not None:  # who was confirmed before is confirmed
+        options = replace(options, confirm=None)
+    daemon = Daemon(options, Log(), legacy)
+    code = asyncio.run(daemon.run())
+    if daemon.will is not None:
+        try:
+            succession.bequeath(daemon.will)
+        except OSError as e:
+            raise Refused([f"cannot restart, {sys.executable}: {e.strerror}; the data plane forwards on"]) from None
+    return code
+
+
+def trial(options: Options) -> str:
+    """What `succession.trial` asks for: that this version would start, which it is, and what its tables look like.
+
+    FairleadError if it would not.
+    """
+    keys.derive(preflight.secret(preflight.load(options.config)))
+    return json.dumps({"version": system.version(), "layout": layout_hash()})
 
 
 class Daemon:
@@ -57,9 +80,11 @@ class Daemon:
     parts: Parts
     commands: Commands
 
-    def __init__(self, options: Options, log: Log) -> None:
+    def __init__(self, options: Options, log: Log, legacy: Legacy | None = None) -> None:
         self.options = options
         self.log = log
+        self.legacy = legacy or Legacy()
+        self.will: Legacy | None = None
         self.config = preflight.load(options.config)  # to start with; what runs is in parts
         self.keys = keys.derive(preflight.secret(self.config))
         self.instance = system.Instance()
@@ -79,9 +104,10 @@ class Daemon:
     async def run(self) -> int:
         """Start, serve, stop. FairleadError if it could not start; nothing is left behind then."""
         self.ending.take_signals(self._reloads.set)
+        succession.release_signals()
         await self.network.open()
         try:
-            problems = system.machine_problems(self.options.bpffs) + self.instance.claim(self.options.socket)
+            problems = system.machine_problems(self.options.bpffs) + self.instance.claim(self.options.socket, self.legacy.name)
             names = self.options.interfaces or self.config.interfaces
             await preflight.require(self.network, self.config, names, self.options.bpffs, problems)
             await self._start()
@@ -97,7 +123,8 @@ class Daemon:
         system.raise_file_limit()
         self.instance.serve()
         geometry = geometry_for(self.config.limits, self.config.timeouts)
-        self.kernel = await asyncio.to_thread(Kernel.open, self.options.bpffs, geometry, self.keys, self.config.probe.mark)
+        mark, lock = self.config.probe.mark, self.legacy.lock
+        self.kernel = await asyncio.to_thread(Kernel.open, self.options.bpffs, geometry, self.keys, mark, lock)
         fresh = not self.kernel.adopted
         try:
             preflight.require_fitting(self.kernel.geometry, self.config)
@@ -139,8 +166,8 @@ class Daemon:
         await self.presence.look_after_plumbing(self.config, self.parts.managed())
         self.prober.set(self.reconciler.targets())
         of = self.commands
-        handlers = Handlers(of.status, self.log.recent, of.reload, self.ending.confirm, of.reattach)
-        self.server = Server(self.options.socket, application(handlers))
+        handlers = Handlers(of.status, self.log.recent, of.reload, self.ending.confirm, of.reattach, of.restart)
+        self.server = Server(self.options.socket, application(handlers), self.legacy.api)
         try:
             await self.server.start()
         except OSError as e:
@@ -162,6 +189,7 @@ class Daemon:
             self.underlay,
             self.speaker,
             self._network_changed,
+            self.ending,
         )
 
     async def _serve(self) -> None:
@@ -188,6 +216,9 @@ class Daemon:
 
     async def _wind_down(self) -> None:
         """Withdraw first, so that traffic is led elsewhere; then end what asks, and let go of the kernel's objects."""
+        if self.ending.succeed:
+            await self._hand_over()
+            return
         system.notify("STOPPING=1")
         await self.speaker.close(f"fairlead stopped: {self.ending.why}")
         self.underlay.close()
@@ -198,6 +229,19 @@ class Daemon:
             await self.presence.take_down(self.options.bpffs)
         else:
             self.log(Stopped(self.ending.why))
+
+    async def _hand_over(self) -> None:
+        """End all that is ours alone; what others hold on to goes to the successor as it is."""
+        system.notify(system.reloading() + "\nWATCHDOG=1")
+        self.log(HandedOver())
+        succession.hold_signals()
+        self.underlay.close()
+        await self.prober.close()
+        api = self.server.keep()
+        await self.server.close()
+        lock, name = self.kernel.keep_lock(), self.instance.keep()
+        await self._let_go()
+        self.will = Legacy(lock, name, api, descriptors=(lock, name, api))
 
     async def _let_go(self) -> None:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""

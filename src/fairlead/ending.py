@@ -15,13 +15,17 @@ _STOP = (signal.SIGTERM, signal.SIGQUIT)
 
 
 class Ending:
-    """`asked` is set when it is time to stop; `detach` says that the data plane goes too. `confirm` in seconds, None: at once."""
+    """`asked` is set when it is time to stop: to `detach` the data plane too, or to `succeed` ourselves in this process.
+
+    `confirm` in seconds, None: at once.
+    """
 
     def __init__(self, log: Callable[[Event], None], confirm: float | None) -> None:
         self.asked = asyncio.Event()
         self.why = "asked to"
         self.bug: BaseException | None = None
         self.detach = False
+        self.succeed = False
         self._log = log
         self._within = confirm
         self._confirmed = asyncio.Event()
@@ -44,9 +48,17 @@ class Ending:
             self.end("a bug")
 
     def end(self, why: str) -> None:
-        """It is time to stop."""
+        """It is time to stop, and nothing else, whatever was asked before."""
         self.why = why
+        self.succeed = False
         self.asked.set()
+
+    def hand_over(self) -> None:
+        """It is time to run what is installed now, in this process. Refused while nobody has confirmed this run."""
+        if self._within is not None and not self._confirmed.is_set():
+            raise Refused(["this run is not confirmed yet: `fairlead confirm` first, or it detaches"])
+        self.end("restarting")
+        self.succeed = True
 
     async def await_confirmation(self) -> None:
         """End it, data plane and all, unless `confirm` is called in time."""

@@ -47,6 +47,14 @@ class Stopped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver(Event):
+    level: ClassVar[int] = 5
+
+    def __str__(self) -> str:
+        return "restarting: what is installed now takes over in this process; nothing is detached, nothing withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
 class Attached(Event):
     level: ClassVar[int] = 5
     interface: str

@@ -12,6 +12,7 @@ from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
 from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
+from fairlead.ending import Ending
 from fairlead.model import Config, Keys, Link
 from fairlead.preflight import Options
 from fairlead.presence import Presence
@@ -37,6 +38,7 @@ class Parts:
     underlay: Underlay
     speaker: Speaker
     changed: Callable[[], None]
+    ending: Ending
 
     def managed(self) -> list[Link]:
         """The interfaces that Fairlead runs on."""

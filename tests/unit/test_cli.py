@@ -168,7 +168,7 @@ class Api:
     async def _serve(self) -> None:
         log = Log(io.StringIO())
         log(Warned("mind"))
-        handlers = Handlers(self._status, log.recent, self._reload, self._confirm, self._reattach)
+        handlers = Handlers(self._status, log.recent, self._reload, self._confirm, self._reattach, self._confirm)
         server = Server(str(self.path), application(handlers))
         await server.start()
         self._ready.set()

@@ -3,6 +3,7 @@
     GET  /v1/status    model.Status, field for field
     GET  /v1/events    the last thousand events, oldest first
     POST /v1/reload    read the configuration again; 409 with the problems if it is not usable
+    POST /v1/restart   hand over to what is installed now, in the same process; 409 if that could not take over
     POST /v1/confirm   keep running: answers to `--confirm`; 409 if nothing waits for it
     POST /v1/reattach?interface=NAME   put the programs on a NIC, or on all members of a bond, anew; 409 if it is none of ours
 
@@ -44,6 +45,7 @@ class Handlers:
     reload: Callable[[], Awaitable[str]]
     confirm: Callable[[], Awaitable[str]]
     reattach: Callable[[str], Awaitable[str]]
+    restart: Callable[[], Awaitable[str]]
 
 
 def encode(value: object) -> bytes:
@@ -92,6 +94,7 @@ def application(handlers: Handlers) -> Starlette:
             Route("/v1/status", status),
             Route("/v1/events", events),
             Route("/v1/reload", verb(handlers.reload), methods=["POST"]),
+            Route("/v1/restart", verb(handlers.restart), methods=["POST"]),
             Route("/v1/confirm", verb(handlers.confirm), methods=["POST"]),
             Route("/v1/reattach", reattach, methods=["POST"]),
         ],
@@ -128,10 +131,16 @@ class _Embedded(uvicorn.Server):
 
 
 class Server:
-    """Serves an application on a unix socket until it is closed."""
+    """Serves an application on a unix socket until it is closed.
 
-    def __init__(self, path: str, app: Starlette) -> None:
+    `inherited` is what `keep` of a run before gave, in this process: its clients have waited in the queue.
+    """
+
+    def __init__(self, path: str, app: Starlette, inherited: int = -1) -> None:
         self._path = pathlib.Path(path)
+        self._inherited = inherited
+        self._kept = False
+        self._listening: socket.socket | None = None
         # no proxy headers, no Server header: nobody stands between the socket and us
         config = uvicorn.Config(
             app,
@@ -149,7 +158,7 @@ class Server:
 
     async def start(self) -> None:
         """Bind and serve; OSError where the path cannot be used. A socket file that nobody listens on is replaced."""
-        listening = self._bind()
+        self._listening = listening = self._bind()
         self._inode = self._path.stat().st_ino
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
         await self._server.settled.wait()
@@ -160,10 +169,22 @@ class Server:
         if self._task is not None:
             await self._task
         with contextlib.suppress(OSError):
-            if self._path.stat().st_ino == self._inode:
+            if not self._kept and self._path.stat().st_ino == self._inode:
                 self._path.unlink()
 
+    def keep(self) -> int:
+        """A second descriptor of the listening socket: whoever asks after `close` waits for the one who serves it next."""
+        assert self._listening is not None
+        self._kept = True
+        return os.dup(self._listening.fileno())
+
     def _bind(self) -> socket.socket:
+        if self._inherited >= 0:
+            listening = socket.socket(fileno=self._inherited)
+            listening.setblocking(False)
+            if self._path.is_socket():
+                return listening
+            listening.close()  # somebody removed the path: nobody can come in by it any more
         if not self._path.parent.exists():
             self._path.parent.mkdir(mode=DIRECTORY_MODE, parents=True)
         if self._path.is_socket():

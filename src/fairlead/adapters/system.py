@@ -9,6 +9,7 @@ import pathlib
 import resource
 import socket
 import struct
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -138,8 +139,15 @@ class Instance:
         self._name: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def claim(self, path: str) -> list[str]:
-        """Claim network namespace and socket path; why not, if somebody else has them. Leaves no trace on the system."""
+    def claim(self, path: str, inherited: int = -1) -> list[str]:
+        """Claim network namespace and socket path; why not, if somebody else has them. Leaves no trace on the system.
+
+        `inherited` is what `keep` of a run before gave, in this process: then nothing was let go, and it goes on.
+        """
+        if inherited >= 0:
+            self._name = socket.socket(fileno=inherited)
+            self._name.setblocking(False)
+            return []
         problems = [f"a daemon answers on {path} already"] if answers(path) else []
         name = socket.socket(socket.AF_UNIX)
         try:
@@ -162,6 +170,11 @@ class Instance:
     def _answer(name: socket.socket) -> None:
         with contextlib.suppress(OSError):
             name.accept()[0].close()
+
+    def keep(self) -> int:
+        """A second descriptor of the claim, which stands for as long as either is open."""
+        assert self._name is not None
+        return os.dup(self._name.fileno())
 
     def release(self) -> None:
         """Give both back."""
@@ -190,6 +203,11 @@ def version() -> str:
         return metadata.version("fairlead")
     except metadata.PackageNotFoundError:  # run from a source tree
         return "0+source"
+
+
+def reloading() -> str:
+    """What to notify of before a reload, with the time that a late message is known by (sd_notify(3)); `READY=1` ends it."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def notify(state: str) -> None:

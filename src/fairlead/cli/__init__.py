@@ -66,19 +66,24 @@ def fairlead() -> None:
 @_state
 @click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
 @click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
-def run(config: str, interfaces: tuple[str, ...], **options: Any) -> None:
+@click.option("--trial", is_flag=True, hidden=True, help="Only say whether this version would start: `fairlead restart` asks.")
+def run(config: str, interfaces: tuple[str, ...], *, trial: bool, **options: Any) -> None:
     """Run the balancer with CONFIG in the foreground.
 
     INTERFACEs given here win over those that CONFIG names. SIGHUP, SIGUSR2 and SIGINT read CONFIG again; SIGTERM and SIGQUIT
     withdraw all routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
     """
+    from fairlead import daemon
     from fairlead.cli import online
-    from fairlead.daemon import run_daemon
     from fairlead.errors import ConfigError, FairleadError
     from fairlead.preflight import Options
 
     try:
-        sys.exit(run_daemon(Options(config, interfaces, **options)))
+        wanted = Options(config, interfaces, **options)
+        if trial:
+            print(daemon.trial(wanted))
+            return
+        sys.exit(daemon.run_daemon(wanted))
     except ConfigError as e:
         print(e, file=sys.stderr)
         sys.exit(1)
@@ -113,6 +118,18 @@ def reload(socket: str) -> None:
     from fairlead.cli import online
 
     sys.exit(online.post(socket, "/v1/reload"))
+
+
+@fairlead.command()
+@_socket
+def restart(socket: str) -> None:
+    """Have the running daemon hand over to what is installed now, without a gap.
+
+    Nothing is detached, withdrawn or forgotten. What could not take over is refused, and the daemon goes on.
+    """
+    from fairlead.cli import online
+
+    sys.exit(online.restart(socket))
 
 
 @fairlead.command()

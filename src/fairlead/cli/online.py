@@ -18,6 +18,8 @@ from fairlead.model import Status
 
 T = TypeVar("T")
 
+_RESTART_WITHIN, _POLL = 60.0, 0.05  # seconds
+
 
 class NoDaemon(Exception):
     """Nobody answers; the text is a plain sentence."""
@@ -103,6 +105,30 @@ def post(path: str, target: str) -> int:
     if code != 200:
         return complain(str(found.get("error", found)))
     print(found["says"])
+    return 0
+
+
+def restart(path: str) -> int:
+    """`fairlead restart`: returns once the successor answers."""
+    try:
+        _, body = ask(path, "GET", "/v1/status")
+        before = json.loads(body).get("started")
+        code, body = ask(path, "POST", "/v1/restart")
+        found = json.loads(body)
+        if code != 200:
+            return complain(str(found.get("error", found)))
+        print(found["says"])
+        now, until = before, time.monotonic() + _RESTART_WITHIN
+        while now == before and time.monotonic() < until:
+            time.sleep(_POLL)
+            _, body = ask(path, "GET", "/v1/status")  # waits in the queue of the socket that is handed on
+            found = json.loads(body)
+            now = found.get("started")
+    except NoDaemon as e:
+        return complain(f"{e}\nits log says why; the data plane forwards on")
+    if now == before:
+        return complain(f"the daemon did not restart within {_RESTART_WITHIN:g} s")
+    print(f"fairlead {found['version']} runs")
     return 0
 
 

@@ -22,9 +22,15 @@ def prepare(root: str) -> None:
         raise Refused([f"cannot make {root} in the BPF file system: {error.strerror}"]) from error
 
 
-def lock(root: str) -> int:
-    """A descriptor that holds `root` for this process until it is closed, by whatever end; Refused while another holds it."""
+def lock(root: str, inherited: int = -1) -> int:
+    """A descriptor that holds `root` for this process until it is closed, by whatever end; Refused while another holds it.
+
+    `inherited` is the one by which this process has held it since before it executed itself anew; it is taken over.
+    """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    if inherited >= 0 and os.path.sameopenfile(fd, inherited):
+        os.close(fd)
+        fd = inherited
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -42,14 +43,14 @@ class Kernel:
         self._jiffies = Jiffies()
 
     @classmethod
-    def open(cls, bpffs: str, geometry: Geometry, keys: Keys, probe_mark: int) -> Self:
+    def open(cls, bpffs: str, geometry: Geometry, keys: Keys, probe_mark: int, lock: int = -1) -> Self:
         """Adopt what is pinned under `bpffs`, or create it; `geometry` counts only then. `probe_mark` is the 12-bit prefix.
 
         Refused, with nothing touched: no BPF file system or one that would not outlive us, another process, another layout,
-        another key.
+        another key. `lock` is what `keep_lock` of a run before gave, in this process.
         """
         file_system.prepare(bpffs)
-        lock = file_system.lock(bpffs)
+        lock = file_system.lock(bpffs, lock)
         with pins.undone(lambda: pins.close([lock])):
             kernel = cls(Places(bpffs), lock, keys, probe_mark)
         with pins.undone(kernel.close):
@@ -236,6 +237,10 @@ class Kernel:
             context = struct.pack("=6I", 0, len(packet), 0, ifindex, 0, 0)
         action, out, _ = bpf.test_run(self._generation.programs[program], packet, context=context)
         return action, out
+
+    def keep_lock(self) -> int:
+        """A second descriptor of the lock: while it is open nobody else can take the directory over, closed or not."""
+        return os.dup(self._locks[0])
 
     def unlock(self) -> None:
         """Let another process take the directory over, and go on reading: whoever writes from now on is not us."""
