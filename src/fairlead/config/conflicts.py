@@ -116,6 +116,12 @@ def _oddities(service: Service) -> Iterator[tuple[str, str]]:
         yield f"needs {service.need} servers and has {len(service.backends)}: it can never be up", "lower `need` or add servers"
     if service.backends and not any(b.weight for b in service.backends):
         yield "has no server with a weight above 0: no new flow is served", "give one of them a weight; 1 is the default"
+    mains = sum(not b.backup for b in service.backends)
+    if mains < len(service.backends):
+        if service.need == 0:
+            yield "needs no server, so it never uses those with `backup: true`", "write a `need`"
+        elif mains < service.need <= len(service.backends):
+            yield f"needs {service.need} servers and has {mains} beside its backups: they always get flows", "lower `need`"
     if service.on_down is OnDown.RESET and not service.track:
         yield "has `on-down: reset`, but does not remember flows: none can be reset", "remove `track: false` or the reset"
 

@@ -11,7 +11,7 @@ from fairlead.config.capacity import report_capacity
 from fairlead.config.conflicts import report_conflicts, report_oddities
 from fairlead.config.nodes import Section, Value, section
 from fairlead.config.services import Draft, read_catalogue, read_services
-from fairlead.config.settings import Settings, scheduler
+from fairlead.config.settings import Settings, read_calm, scheduler
 from fairlead.config.vocabulary import DOCUMENT
 from fairlead.model import Cluster, Config, Limits, ProbeConfig, Reject, Service, Timeouts
 
@@ -34,7 +34,7 @@ def read_document(root: Value) -> Config | None:
 
 
 def _drafts(said: Section) -> list[Draft]:
-    top = Settings(scheduler=said.take("scheduler", scheduler))
+    top = Settings(scheduler=said.take("scheduler", scheduler), **read_calm(said))
     catalogue = read_catalogue(said.get("servers"), said.get("policy"))
     services = said.get("services")
     return read_services(services, catalogue, top) if services else []

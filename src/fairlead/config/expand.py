@@ -9,8 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
+from fairlead.config.checks import USES
 from fairlead.config.tunnels import UDP_KINDS
-from fairlead.model import AdminState, Backend, Check, Config, Limits, PeerConfig, ProbeConfig, Service, Timeouts, Tunnel, Vlan
+from fairlead.model import (
+    AdminState,
+    Backend,
+    Check,
+    Config,
+    Damping,
+    Limits,
+    PeerConfig,
+    ProbeConfig,
+    Service,
+    Timeouts,
+    Tunnel,
+    Vlan,
+)
 
 Plain = str | int | float | bool | Sequence["Plain"] | Mapping[str, "Plain"] | Mapping[int, "Plain"]
 
@@ -72,6 +86,9 @@ def _service(service: Service) -> dict[str, Plain]:
         "track": service.track,
         "reject": service.reject.value,
         **_tunnel(service.tunnel),
+        "hold": _seconds(service.hold),
+        "panic": f"{round(service.panic * 100, 4):g}%",
+        "damping": _damping(service.damping),
         "servers": [_backend(b) for b in service.backends],
         "policy": {f"{service.key.port or 'any'}/{service.key.protocol}": entry},
     }
@@ -91,19 +108,38 @@ def _subnet(vlan: Vlan) -> Plain:
 
 
 def _backend(backend: Backend) -> Plain:
-    if backend.weight == 1 and backend.state is AdminState.ACTIVE:
+    if backend.weight == 1 and backend.state is AdminState.ACTIVE and not backend.backup:
         return str(backend.address)
-    return {"address": str(backend.address), "weight": backend.weight, "state": backend.state.value}
+    out: dict[str, Plain] = {"address": str(backend.address), "weight": backend.weight, "state": backend.state.value}
+    return out | ({"backup": True} if backend.backup else {})
+
+
+def _damping(damping: Damping | None) -> Plain:
+    if damping is None:
+        return False
+    numbers = {"penalty": damping.penalty, "suppress": damping.suppress, "reuse": damping.reuse}
+    return {"half-life": _seconds(damping.half_life), **{name: _seconds(number) for name, number in numbers.items()}}
 
 
 def _check(check: Check) -> Plain:
-    return {
-        "type": check.type,
-        "port": check.port,
+    values: dict[str, Plain] = {
         "host": check.host,
         "path": check.path,
         "method": check.method,
         "expect": ranges(check.expect) or "any",
+        "headers": dict(check.headers),
+        "body": check.body,
+        "verify": check.verify,
+        "name": check.name,
+        "record": check.record,
+        "rcode": check.rcode or "any",
+        "payload": check.payload.decode() if check.payload.isascii() else {"hex": check.payload.hex(" ")},
+        "answer": check.answer,
+    }
+    return {
+        "type": check.type,
+        **({"port": check.port} if check.port else {}),
+        **{key: value for key, value in values.items() if key in USES[check.type]},
         "interval": _seconds(check.interval),
         "timeout": _seconds(check.timeout),
         "window": check.rules.window,

@@ -6,7 +6,7 @@ The text of a scalar is used as it stands in the file; YAML 1.1's implicit types
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 import yaml
@@ -111,6 +111,14 @@ class Said(Generic[T]):
 def placed(read: Reader[T]) -> Callable[[Value], Said[T]]:
     """The same reader, remembering where."""
     return lambda value: Said(read(value), value)
+
+
+def below(upper: T, lower: T) -> T:
+    """Two levels of one dataclass as one: what the lower one says wins; None is not said."""
+    both: Any = (upper, lower)
+    said = {f.name: getattr(lower, f.name) for f in fields(both[1])}
+    merged: T = replace(both[0], **{name: value for name, value in said.items() if value is not None})
+    return merged
 
 
 def position(report: Report, node: yaml.Node) -> Position:

@@ -9,15 +9,16 @@ import re
 from dataclasses import dataclass
 
 from fairlead.config import scalars
+from fairlead.config.checks import Asking, CheckDraft, read_asking, read_check
 from fairlead.config.nodes import Entry, Section, Value, entries, items, section
 from fairlead.config.report import meant, shown
-from fairlead.config.settings import Asking, Settings, read_asking, read_settings
-from fairlead.config.vocabulary import CHECK, POLICY_ENTRY
-from fairlead.model import Position, Protocol
+from fairlead.config.settings import Settings, read_settings
+from fairlead.config.vocabulary import POLICY_ENTRY
+from fairlead.model import CheckType, Position, Protocol
 
 _TCP, _UDP = (Protocol.TCP,), (Protocol.UDP,)
 # name -> port, protocols, the check it implies
-_NAMES = {
+_NAMES: dict[str, tuple[int, tuple[Protocol, ...], CheckType]] = {
     "http": (80, _TCP, "http"),
     "https": (443, _TCP, "https"),
     "domain": (53, _TCP + _UDP, "dns"),
@@ -30,22 +31,8 @@ _NAMES = {
     "imap": (143, _TCP, "syn"),
     "imaps": (993, _TCP, "syn"),
 }
-_ARTICLE = {"https": "an https", "dns": "a dns", "syn": "a syn"}
 _CHECKED = ("http", "https", "domain")  # the names that may follow a port number
 _KEY_HINT = "write a port and what runs there: `80/tcp`, `53/udp`, `http`, `8080/http`, `443/tcp*`"
-_LATER_CHECKS = dict.fromkeys(
-    "https dns syn tcp udp icmp".split(),
-    "use `type: http`, with a `port` of its own if need be, or a star behind the entry's key",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckDraft:
-    """A check as one policy entry states it; the rest comes from the entry, the service and the service key."""
-
-    asking: Asking
-    port: int | None
-    at: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +52,7 @@ class PolicyEntry:
 class _Ports:
     port: int
     protocols: tuple[Protocol, ...]
-    implied: str  # the check that the key itself stands for, "" for none
+    implied: CheckType | None  # the check that the key itself stands for
     starred: bool
 
 
@@ -112,28 +99,15 @@ def _read_checks(pair: Entry, ports: _Ports | None, body: Section | None) -> tup
     if given is not None:
         if ports and ports.starred:
             given.error(f"{shown(pair.name)} says no checks, and `checks` follow", "leave out the star or the checks")
-        drafts = [_read_check(item.named("a check")) for item in items(given, "a list of checks") or []]
+        drafts = [read_check(item.named("a check")) for item in items(given, "a list of checks") or []]
         for draft in drafts:
-            if draft and ports and not ports.port and not draft.port:
-                given.report.error(draft.at, f"a check of {shown(pair.name)} needs a `port`", "such as `{type: http, port: 80}`")
+            if draft and ports and not ports.port and not draft.port and draft.type != "icmp":
+                hint = f"such as `{{type: {draft.type}, port: 80}}`"
+                given.report.error(draft.at, f"a check of {shown(pair.name)} needs a `port`", hint)
         return tuple(draft for draft in drafts if draft)
     if ports is None or ports.starred or not ports.implied:
         return ()
-    if ports.implied != "http":
-        hint = f"write `{pair.name}*` to do without a check, or give `checks` of type http"
-        pair.key.error(f"{shown(pair.name)} stands for {_ARTICLE[ports.implied]} check, which is not supported yet", hint)
-        return ()
-    return (CheckDraft(Asking(), None, pair.key.at),)
-
-
-def _read_check(value: Value) -> CheckDraft | None:
-    said = section(value, CHECK, "such as `- {type: http, path: /healthz}`")
-    if said is None:
-        return None
-    if said.get("type") is None:
-        value.error("a check needs a `type`", "write `type: http`")
-    said.take("type", scalars.choice({"http": "http"}, later=_LATER_CHECKS))
-    return CheckDraft(read_asking(said), said.take("port", scalars.integer(1, 65535)), value.at)
+    return (CheckDraft(ports.implied, Asking(), None, pair.key.at),)
 
 
 def is_policy_key(text: str) -> bool:
@@ -154,11 +128,11 @@ def _parse_key(text: str) -> _Ports | None:
     first, slash, second = bare.partition("/")
     number = _port(first)
     if first == "any" and second in ("tcp", "udp"):
-        return _Ports(0, _TCP if second == "tcp" else _UDP, "", text != bare)
+        return _Ports(0, _TCP if second == "tcp" else _UDP, None, text != bare)
     if number is not None:
         kind = second if slash else "tcp"
         if kind in ("tcp", "udp"):
-            return _Ports(number, _TCP if kind == "tcp" else _UDP, "syn" if kind == "tcp" else "", text != bare)
+            return _Ports(number, _TCP if kind == "tcp" else _UDP, "syn" if kind == "tcp" else None, text != bare)
         if kind in _CHECKED:
             return _Ports(number, *_NAMES[kind][1:], text != bare)
     elif bare in _NAMES:

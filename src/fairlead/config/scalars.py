@@ -112,6 +112,21 @@ def duration(low: float, high: float) -> Reader[float]:
     return read
 
 
+def share(value: Value) -> float | None:
+    """A percentage, such as `20%` or `12.5%`, as a number from 0 to 1."""
+    wanted = "a percentage such as `20%`"
+    text = words(value, wanted)
+    if text is None:
+        return None
+    match = re.fullmatch(r"((?:0|[1-9][0-9]{0,2})(?:\.[0-9]{1,2})?)\s?%", text)
+    percent = float(match[1]) if match else -1.0
+    if not 0 <= percent <= 100:
+        bare = re.fullmatch(r"[1-9][0-9]?(\.[0-9]{1,2})?", text)
+        value.must_be(wanted if not match else "a percentage from 0% to 100%", f"write `{text}%`" if bare else not_a_number(text))
+        return None
+    return round(percent / 100, 6)
+
+
 def name(value: Value) -> str | None:
     """A name: letters, digits and hyphens, a letter or digit first (VC5's rule)."""
     text = words(value, "a name")

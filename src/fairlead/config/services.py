@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from fairlead.config import scalars
 from fairlead.config.addresses import host_address
-from fairlead.config.nodes import Reader, Section, Value, entries, items, list_of, section
-from fairlead.config.policy import CheckDraft, PolicyEntry, is_policy_key, read_policy
+from fairlead.config.checks import Asking, build, read_asking
+from fairlead.config.nodes import Reader, Section, Value, below, entries, items, list_of, section
+from fairlead.config.policy import PolicyEntry, is_policy_key, read_policy
 from fairlead.config.report import Report, meant, shown
 from fairlead.config.scalars import words
-from fairlead.config.settings import Asking, Settings, below, read_asking, read_settings, settled
+from fairlead.config.settings import Settings, read_settings, settled
 from fairlead.config.tunnels import read_tunnel
 from fairlead.config.vocabulary import SERVER, SERVICE
 from fairlead.model import (
     Address,
     AdminState,
     Backend,
-    Check,
     OnDown,
     Position,
     Reject,
-    Rules,
     Scheduler,
     Service,
     ServiceKey,
@@ -158,6 +157,7 @@ def _read_server_mapping(value: Value) -> Backend | None:
         return None
     weight = said.take("weight", scalars.integer(0, 1000))
     state = said.take("state", scalars.choice({s.value: s for s in AdminState}))
+    backup = said.take("backup", scalars.boolean)
     given = said.get("address")
     if given is None:
         value.error("a server needs an `address`")
@@ -171,7 +171,7 @@ def _read_server_mapping(value: Value) -> Backend | None:
     address = host_address(given, text, "a server")
     if address is None:
         return None
-    return Backend(address, 1 if weight is None else weight, state or AdminState.ACTIVE, position=given.at)
+    return Backend(address, 1 if weight is None else weight, state or AdminState.ACTIVE, backup=bool(backup), position=given.at)
 
 
 def _draft(
@@ -185,7 +185,7 @@ def _draft(
         key=key,
         name=said.name or "",
         backends=backends,
-        checks=tuple(_check(draft, below(asked, draft.asking), key, report) for draft in entry.checks),
+        checks=tuple(build(draft, below(asked, draft.asking), key, report) for draft in entry.checks),
         description=said.description or "",
         priority=said.priority or "",
         need=1 if said.need is None else said.need,
@@ -197,18 +197,9 @@ def _draft(
         table_size=said.table_size.value if said.table_size else None,
         track=not (said.track and said.track.value is False),
         reject=said.reject or Reject.DROP,
+        hold=5.0 if said.hold is None else said.hold,
+        panic=said.panic or 0.0,
+        damping=said.damping.value if said.damping else None,
         position=vip.at,
     )
     return Draft(service, vip.at, entry, said)
-
-
-def _check(draft: CheckDraft, asking: Asking, key: ServiceKey, report: Report) -> Check:
-    own = f"[{key.vip}]" if key.vip.version == 6 else str(key.vip)
-    check = Check("http", draft.port or key.port, asking.host or own)
-    said = {name: value for name in Asking.__slots__ if (value := getattr(asking, name)) is not None}
-    rules = replace(Rules(), **{name: said.pop(name) for name in Rules.__slots__ if name in said})
-    for name, number in (("fall", rules.fall), ("rise", rules.rise)):
-        if number > rules.window:
-            hint = f"raise `window` to {number} at least, or lower `{name}`"
-            report.error(draft.at, f"`{name}` is {number}, but only the last {rules.window} results are looked at", hint)
-    return replace(check, rules=rules, **said)

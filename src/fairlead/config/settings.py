@@ -1,36 +1,20 @@
-"""What services, policy entries and checks may each say, and how the lower level wins."""
+"""What services and policy entries may each say, and how the lower level wins."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fairlead.config import scalars
-from fairlead.config.nodes import Said, Section, Value, items, placed
-from fairlead.config.scalars import words
-from fairlead.model import OnDown, Reject, Scheduler, Ttl
+from fairlead.config.nodes import Said, Section, Value, below, placed, section
+from fairlead.config.vocabulary import DAMPING
+from fairlead.model import Damping, OnDown, Reject, Scheduler, Ttl
 
 PRIORITIES = ("critical", "high", "medium", "low")
-_DNS = "`method` tells dns checks apart, and there are http checks only"
 _MAGLEV = "leave it out for `maglev`; VC5 used Maglev whatever stood here"
 # Primes, so that every skip of Maglev visits every slot: the sizes of which core picks one where none is said.
 TABLE_SIZES = (251, 1021, 4093, 16381, 65537, 131071)
 TUNNEL_TYPES = ("none", "ipip", "gre", "fou", "gue")
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """How a check asks; None is not said at this level. `expect` empty means any status."""
-
-    host: str | None = None
-    path: str | None = None
-    method: str | None = None
-    expect: frozenset[int] | None = None
-    interval: float | None = None
-    timeout: float | None = None
-    window: int | None = None
-    fall: int | None = None
-    rise: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +37,9 @@ class Settings:
     tunnel_port: Said[int] | None = None
     tunnel_no_checksum: Said[bool] | None = None
     tunnel_mtu: Said[int] | None = None
-
-
-L = TypeVar("L", Asking, Settings)
+    hold: float | None = None
+    panic: float | None = None
+    damping: Said[Damping] | None = None  # with the value None: switched off
 
 
 def settled(upper: Settings, lower: Settings) -> Settings:
@@ -68,27 +52,6 @@ def settled(upper: Settings, lower: Settings) -> Settings:
     if lower.reset is False and upper.on_down is OnDown.RESET:
         upper = replace(upper, on_down=None)
     return below(upper, lower)
-
-
-def below(upper: L, lower: L) -> L:
-    """Both levels as one: what the lower one says wins."""
-    said = {f.name: getattr(lower, f.name) for f in fields(lower)}
-    return type(upper)(**{name: getattr(upper, name) if value is None else value for name, value in said.items()})
-
-
-def read_asking(section: Section) -> Asking:
-    """The keys of a check that cascade."""
-    return Asking(
-        host=section.take("host", scalars.host),
-        path=section.take("path", scalars.http_path),
-        method=section.take("method", scalars.choice({"GET": "GET", "HEAD": "HEAD"}, later={"tcp": _DNS, "udp": _DNS})),
-        expect=section.take("expect", statuses),
-        interval=section.take("interval", scalars.duration(0.1, 3600)),
-        timeout=section.take("timeout", scalars.duration(0.01, 60)),
-        window=section.take("window", scalars.integer(1, 64)),
-        fall=section.take("fall", scalars.integer(1, 64)),
-        rise=section.take("rise", scalars.integer(1, 64)),
-    )
 
 
 def read_settings(section: Section) -> Settings:
@@ -111,7 +74,36 @@ def read_settings(section: Section) -> Settings:
         tunnel_port=section.take("tunnel-port", placed(scalars.integer(1, 65535))),
         tunnel_no_checksum=section.take("tunnel-no-checksum", placed(scalars.boolean)),
         tunnel_mtu=section.take("tunnel-mtu", placed(scalars.integer(576, 65535))),
+        **read_calm(section),
     )
+
+
+def read_calm(section: Section) -> dict[str, Any]:
+    """What keeps a service from following every change at once; the file may say it for all services, too."""
+    return {
+        "hold": section.take("hold", scalars.duration(0, 3600)),
+        "panic": section.take("panic", scalars.share),
+        "damping": section.take("damping", placed(damping)),
+    }
+
+
+def damping(value: Value) -> Damping | None:
+    """A mapping, `true` for the defaults, or `false` for none."""
+    if not value.is_mapping:
+        if value.scalar not in ("true", "false"):
+            value.must_be("`true`, `false` or a mapping", "such as `{half-life: 60, suppress: 2500, reuse: 1000}`")
+        return Damping() if value.scalar == "true" else None
+    said = section(value, DAMPING)
+    if said is None:
+        return None
+    points = scalars.integer(1, 1_000_000)
+    numbers: dict[str, float | None] = {name: said.take(name, points) for name in ("penalty", "suppress", "reuse")}
+    numbers["half_life"] = said.take("half-life", scalars.duration(1, 86400))
+    found = replace(Damping(), **{name: float(number) for name, number in numbers.items() if number is not None})
+    if found.reuse >= found.suppress:
+        says = f"a server is left out above {found.suppress:g} and back below {found.reuse:g}: it would never settle"
+        value.error(says, "`reuse` must be less than `suppress`")
+    return found
 
 
 def scheduler(value: Value) -> Scheduler | None:
@@ -136,28 +128,3 @@ def _on_down(section: Section, reset: bool | None) -> OnDown | None:
         says = f"`reset: {str(reset).lower()}` contradicts `on-down: {on_down.value}`"
         given.error(says, "leave out `reset`; `on-down` says it all")
     return OnDown.RESET if reset and on_down is None else on_down
-
-
-def statuses(value: Value) -> frozenset[int] | None:
-    """`any`, or status codes and ranges such as `200-299 301`, in one text or as a list. Empty stands for any."""
-    if value.is_list:
-        each = [_statuses(item) for item in items(value, "") or []]
-        if not each:
-            value.error(f"{value.label} is empty", "write `any` to accept every status")
-        return None if None in each or not each else frozenset[int]().union(*(e for e in each if e is not None))
-    text = words(value, "status codes")
-    return frozenset() if text == "any" else None if text is None else _statuses(value)
-
-
-def _statuses(value: Value) -> frozenset[int] | None:
-    found: set[int] = set()
-    tokens = (words(value, "status codes") or "").split()
-    for token in tokens:
-        first, dash, last = token.partition("-")
-        ends = (first, last if dash else first)
-        if not all(len(e) == 3 and e.isascii() and e.isdigit() and e >= "100" for e in ends):
-            value.must_be("HTTP status codes such as `200`, `200-299 301` or `any`")
-            return None
-        low, high = sorted(map(int, ends))
-        found.update(range(low, high + 1))
-    return frozenset(found) or None

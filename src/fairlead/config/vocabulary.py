@@ -8,15 +8,13 @@ from __future__ import annotations
 from fairlead.config.nodes import Vocabulary
 
 # What services and policy entries may both say, and checks inherit.
-ASKING = frozenset("host path method expect interval timeout window fall rise".split())
+ASKING = frozenset("host path method expect headers body verify interval timeout window fall rise".split())
+CALM = frozenset("hold panic damping".split())  # the file may say them for all services, too
 TUNNEL = frozenset("tunnel-type tunnel-port tunnel-no-checksum tunnel-mtu".split())
 _TRAFFIC = frozenset("need sticky ttl on-down reset scheduler table-size track reject".split())
-SETTINGS = ASKING | TUNNEL | _TRAFFIC | frozenset("name description priority".split())
+SETTINGS = ASKING | TUNNEL | CALM | _TRAFFIC | frozenset("name description priority".split())
 _SETTINGS_LATER = {
     "timeouts": "write it at the top of the file, where it holds for all services",
-    "damping": "leave it out; `window`, `fall` and `rise` calm a flapping check",
-    "panic": "leave it out; `need: 0` keeps a service announced whatever its checks say",
-    "hold": "leave it out",
 }
 _PERSIST = {"persist": "VC5 read `persist` and did nothing with it; `sticky: true` keeps a client on one server"}
 _OLD_SETTINGS = {
@@ -31,7 +29,8 @@ DOCUMENT = Vocabulary(
     frozenset(
         "services servers policy prefixes bgp interfaces attach-delay address address6 vlans vlans6 probe cluster scheduler "
         "timeouts limits".split()
-    ),
+    )
+    | CALM,
     later={
         "multicast": "leave it out: flows are not shared between balancers yet",
         "logging": "leave it out: events go to the daemon's own output",
@@ -87,21 +86,24 @@ POLICY_ENTRY = Vocabulary(
 
 CHECK = Vocabulary(
     "a check",
-    ASKING | {"type", "port"},
-    later={
-        "headers": "leave it out; `host` sets the Host header",
-        "body": "leave it out; `expect` looks at the status code",
-        "verify": "leave it out: there are no https checks yet",
-        "payload": "leave it out: there are http checks only",
-        "rcode": "leave it out: there are http checks only",
+    ASKING | frozenset("type port name record rcode payload answer".split()),
+    renamed={
+        "expt": "it is called `expect`",
+        "status": "it is called `expect`",
+        "url": "write `host` and `path`",
+        "uri": "it is called `path`",
+        "sni": "it is called `host`",
+        "insecure": "leave it out: certificates are looked at with `verify: true` only",
+        "query": "it is called `name`",
+        "send": "it is called `payload`",
+        "receive": "it is called `answer`",
+        "need": "it belongs to the entry or the service",
     },
-    renamed={"expt": "it is called `expect`", "url": "write `host` and `path`"},
 )
 
 SERVER = Vocabulary(
     "a server",
-    frozenset("address weight state".split()),
-    later={"backup": "leave it out, or give the server `state: drain` until it is needed"},
+    frozenset("address weight state backup".split()),
     renamed={
         "disabled": "write `state: disabled` (known flows stay) or `state: drain`",
         "port": "a server is asked on the service's own port; leave it out",
@@ -162,4 +164,11 @@ LIMITS = Vocabulary(
     },
 )
 
-ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, BGP, GROUP, PEER, PROBE, CLUSTER, TIMEOUTS, LIMITS)
+PAYLOAD = Vocabulary("a payload", frozenset(["hex"]))
+DAMPING = Vocabulary(
+    "`damping`",
+    frozenset("penalty half-life suppress reuse".split()),
+    renamed={"halflife": "it is called `half-life`", "max-suppress": "leave it out"},
+)
+
+ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, BGP, GROUP, PEER, PROBE, CLUSTER, TIMEOUTS, LIMITS, PAYLOAD, DAMPING)

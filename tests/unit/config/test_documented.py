@@ -13,9 +13,11 @@ from fairlead.config.vocabulary import (
     BGP,
     CHECK,
     CLUSTER,
+    DAMPING,
     DOCUMENT,
     GROUP,
     LIMITS,
+    PAYLOAD,
     PEER,
     POLICY_ENTRY,
     PROBE,
@@ -43,6 +45,10 @@ FRAMES = {
     CLUSTER.what: "services: []\ncluster: {{{}: x}}",
     TIMEOUTS.what: "services: []\ntimeouts: {{{}: x}}",
     LIMITS.what: "services: []\nlimits: {{{}: x}}",
+    DAMPING.what: "services: []\ndamping: {{{}: x}}",
+    PAYLOAD.what: (
+        "services: [{{virtual: 192.0.2.1, servers: [10.1.0.1], policy: {{80: {{checks: [{{type: udp, payload: {{{}: x}}}}]}}}}}}]"
+    ),
 }
 
 
@@ -136,6 +142,9 @@ services:
   track: true
   reject: drop
   tunnel-type: none
+  hold: 5
+  panic: 0%
+  damping: false
   servers:
   - address: 10.1.0.1
     weight: 1
@@ -149,6 +158,8 @@ services:
         path: /x
         method: GET
         expect: '200'
+        headers: {}
+        body: ''
         interval: 2
         timeout: 2
         window: 5

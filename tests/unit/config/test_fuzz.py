@@ -119,20 +119,44 @@ def test_damaged_examples(data: st.DataObject) -> None:
 
 addresses4 = st.integers(1, 254).map("10.1.0.{}".format)
 addresses6 = st.integers(1, 0xFFFF).map("2001:db8:1::{:x}".format)
-checks = st.fixed_dictionaries(
-    {"type": st.just("http")},
-    optional={
-        "port": st.integers(1, 65535),
-        "path": st.sampled_from(["/", "alive", "//x?y=%20#z", "/'\"\\{}"]),
-        "host": st.sampled_from(["a.example", "[2001:db8::1]:80", "no", "010", "1.5", "12:30"]),
-        "method": st.sampled_from(["GET", "HEAD"]),
-        "expect": st.sampled_from(["any", 200, "200-204 301", [200, "300-302"], "599-500"]),
-        "interval": st.integers(100, 3_600_000).map(lambda ms: ms / 1000),
-        "timeout": st.sampled_from(["500ms", 2, "1m", 0.01, "10.7ms", "0.123456789", "33.333333333ms"]),
-        "window": st.integers(5, 64),
-        "rise": st.integers(1, 5),
-    },
-)
+_when = {
+    "port": st.integers(1, 65535),
+    "interval": st.integers(100, 3_600_000).map(lambda ms: ms / 1000),
+    "timeout": st.sampled_from(["500ms", 2, "1m", 0.01, "10.7ms", "0.123456789", "33.333333333ms"]),
+    "window": st.integers(5, 64),
+    "rise": st.integers(1, 5),
+}
+_patterns = st.sampled_from(["", "ok", "no", "^[0-9]+$", "\\x00", "ä|ö", "a: b", "- c", "{2}", "(?i)Up", "\t\n"])
+_http = {
+    "path": st.sampled_from(["/", "alive", "//x?y=%20#z", "/'\"\\{}"]),
+    "host": st.sampled_from(["a.example", "[2001:db8::1]:80", "no", "010", "1.5", "12:30"]),
+    "method": st.sampled_from(["GET", "HEAD"]),
+    "expect": st.sampled_from(["any", 200, "200-204 301", [200, "300-302"], "599-500"]),
+    "headers": st.dictionaries(st.sampled_from(["X-A", "x_b", "no", "1"]), st.sampled_from(["", "a: b", "no", "1", "#"])),
+    "body": _patterns,
+}
+_dns = {
+    "method": st.sampled_from(["tcp", "udp"]),
+    "name": st.sampled_from(["localhost", ".", "no", "_a.example.", "1.1"]),
+    "record": st.sampled_from(["A", "aaaa", "NS", "any"]),
+    "rcode": st.sampled_from(["any", "NOERROR", "nxdomain"]),
+}
+_udp_checks = {
+    "payload": st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+    | st.binary(max_size=9).map(lambda octets: {"hex": octets.hex(" ")}),
+    "answer": _patterns,
+}
+checks = st.one_of(
+    st.fixed_dictionaries({"type": st.just(kind)}, optional=_when | more)
+    for kind, more in (
+        ("http", _http),
+        ("https", _http | {"verify": st.booleans()}),
+        ("tcp", {}),
+        ("syn", {}),
+        ("dns", _dns),
+        ("udp", _udp_checks),
+    )
+) | st.just({"type": "icmp", "interval": 1})
 entries = st.fixed_dictionaries(
     {},
     optional={
@@ -145,6 +169,12 @@ entries = st.fixed_dictionaries(
         "table-size": st.sampled_from([251, 1021, 131071]),
         "track": st.booleans(),
         "reject": st.sampled_from(["drop", "unreachable"]),
+        "hold": st.sampled_from([0, "500ms", "1h"]),
+        "panic": st.integers(0, 10000).map(lambda share: f"{share / 100}%"),
+        "damping": st.booleans()
+        | st.fixed_dictionaries(
+            {"suppress": st.integers(1001, 10**6)}, optional={"half-life": st.sampled_from([1, "1.5", "1h"])}
+        ),
         "name": st.sampled_from(["web", "no", "010", "1e3", "true", "null", "0x1", "1-2"]),
         "description": st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)
         | st.sampled_from(["a: b", "- c", "x  y", " #z"]),
@@ -164,6 +194,9 @@ ports = st.fixed_dictionaries(
     {"8080/http": entries | st.none()},
     optional={
         "80/http": entries,
+        "443/https": entries | st.none(),
+        "5353/domain": entries | st.none(),
+        "ssh": entries,
         "443/tcp*": unchecked | tunnelled | st.none(),
         "53/udp": entries | st.none(),
         "domain/tcp*": unchecked,
@@ -195,7 +228,11 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
         address = addresses6 if six else addresses4
         server = st.fixed_dictionaries(
             {"address": address},
-            optional={"weight": st.integers(0, 1000), "state": st.sampled_from(["active", "drain", "disabled"])},
+            optional={
+                "weight": st.integers(0, 1000),
+                "state": st.sampled_from(["active", "drain", "disabled"]),
+                "backup": st.booleans(),
+            },
         )
         tunnel = draw(tunnels | st.just({}))
         services.append(

@@ -81,15 +81,6 @@ def test_policy_keys(key, value, ports, checks):
     assert [len(s.checks) for s in config.services] == [checks] * len(ports)
 
 
-@pytest.mark.parametrize("key", "80 443/tcp https 8443/https domain domain/udp ftp ssh telnet smtp pop2 pop3 imap imaps".split())
-def test_implied_checks_of_later_parts_are_refused(key):
-    """A key that stands for a syn, https or dns check is refused with the starred form as the hint, never left unchecked."""
-    text = refused(f"services: [{{virtual: 192.0.2.10, servers: [10.1.0.1], policy: {{{key}: }}}}]")
-
-    assert "not supported yet" in text
-    assert f"write `{key}*`" in text
-
-
 def test_defaults():
     """What a service is when nothing is said: VC5's checks, need 1, TTL one, flows kept."""
     service = one()
