@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import os
 import subprocess
@@ -17,8 +16,10 @@ from typing import Any
 import pytest
 from pyroute2 import netns
 
-from fairlead.adapters.probes import BODY_LIMIT, Prober, _Http, after, probe, request
-from fairlead.model import Check, ProbeResult, ProbeTarget, Protocol, ServiceKey
+from fairlead.adapters.probes import Prober, probe
+from fairlead.adapters.probes.http import BODY_LIMIT, request
+from fairlead.adapters.probes.words import after
+from fairlead.model import Check, ProbeKey, ProbeResult, ProbeTarget
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")]
 
@@ -208,8 +209,8 @@ def test_the_mark_is_on_the_wire(space: str) -> None:
     assert probed(space, OK).passed
 
 
-def key(number: int) -> tuple[ServiceKey, Any, int]:
-    return (ServiceKey(LOOPBACK, 80, Protocol.TCP), ip_address(f"10.0.0.{number}"), 0)
+def key(number: int) -> ProbeKey:
+    return ProbeKey(LOOPBACK, ip_address(f"10.0.0.{number}"), None, Check("http", 80))
 
 
 def test_the_prober_keeps_its_rhythm(space: str) -> None:
@@ -293,19 +294,6 @@ def test_probes_under_way_are_bounded(space: str) -> None:
     assert 1 < inside(space, story) <= 16
 
 
-def test_a_failure_that_nobody_waits_for_is_no_bug() -> None:
-    """A connection that is lost after its probe has run out of time surprises nobody: a surprise would end the daemon."""
-    surprises: list[dict[str, Any]] = []
-
-    async def story() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: surprises.append(context))
-        _Http(Check("http", 80, "h")).connection_lost(None)
-        gc.collect()
-
-    asyncio.run(story())
-    assert not surprises
-
-
 def test_durations_read_well() -> None:
     """Milliseconds below a second, then tenths of seconds."""
     assert (after(0.0124), after(1.44)) == ("after 12 ms", "after 1.4 s")
@@ -313,4 +301,4 @@ def test_durations_read_well() -> None:
 
 def test_a_request_never_breaks_on_odd_text() -> None:
     """Characters outside Latin-1 are replaced, not raised on."""
-    assert b"GET /\xe4? HTTP/1.1" in request(Check(type="http", port=80, host="h", path="/\u00e4\u4e00"))
+    assert b"GET /\xe4? HTTP/1.1" in request(Check(type="http", port=80, host="h", path="/\u00e4\u4e00"), LOOPBACK)

@@ -1,0 +1,174 @@
+"""When to probe whom. Rise and fall are not decided here.
+
+A run starts `interval` after the start of the last, give or take 5 %: probes spread, and stay spread. At most `at_once` are under
+way; what is due beyond that waits its turn, first come first served. A turn of the event loop starts a bounded number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import random
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from fairlead.adapters.probes.attempt import Ask, Attempt, Ended
+from fairlead.adapters.probes.diagnosis import Diagnosis
+from fairlead.adapters.probes.dns import dns
+from fairlead.adapters.probes.engine import Engine
+from fairlead.adapters.probes.http import Http
+from fairlead.adapters.probes.https import Https
+from fairlead.adapters.probes.icmp import Icmp
+from fairlead.adapters.probes.syn import Syn
+from fairlead.adapters.probes.tcp import Connection
+from fairlead.adapters.probes.udp import Datagram
+from fairlead.model import CheckType, ProbeKey, ProbeResult, ProbeTarget
+
+FIRST_RATE = 2000  # first runs a second, at most
+JITTER = 0.05
+AT_ONCE = 16384
+STARTS = 32  # in one turn of the loop
+
+TYPES: Mapping[CheckType, Callable[[Engine, Ask, Ended], Attempt]] = {
+    "http": Http,
+    "https": Https,
+    "tcp": Connection,
+    "syn": Syn,
+    "dns": dns,
+    "udp": Datagram,
+    "icmp": Icmp,
+}
+
+
+class _Run:
+    """One target: its next time, and its probe while one is under way."""
+
+    __slots__ = ("ask", "attempt", "key", "prober", "stopped")
+
+    def __init__(self, prober: Prober, key: ProbeKey, target: ProbeTarget) -> None:
+        self.prober = prober
+        self.key = key
+        self.ask = Ask(target)
+        self.stopped = False
+        self.attempt: Attempt | None = None
+
+    def due(self) -> None:
+        """From the engine: its turn, or nearly."""
+        if not self.stopped:
+            self.prober.queue(self)
+
+    def ended(self, result: ProbeResult, silent: bool) -> None:
+        """From the attempt."""
+        self.attempt = None
+        self.prober.ended(self, result, silent)
+
+    def stop(self) -> None:
+        """No more runs; the one under way is broken off. Returns nothing; whether a slot came free is the prober's to see."""
+        self.stopped = True
+
+
+class Prober:
+    """Keeps probing what `set` names. `on_result` is called in the event loop, once for each run that was not broken off."""
+
+    def __init__(self, on_result: Callable[[ProbeKey, ProbeResult], None], *, at_once: int = AT_ONCE) -> None:
+        self._on_result = on_result
+        self._targets: Mapping[ProbeKey, ProbeTarget] = {}
+        self._runs: dict[ProbeKey, _Run] = {}
+        self._waiting: collections.deque[_Run] = collections.deque()
+        self._chance = random.Random()  # noqa: S311 - spreads probes, keeps no secret
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._free = max(16, min(at_once, files // 2))
+        self._starting = False
+        self._engine: Engine | None = None
+        self._diagnosis = Diagnosis(self._running)
+
+    def set(self, targets: Mapping[ProbeKey, ProbeTarget]) -> None:
+        """Probe exactly these from now on. One that has changed is asked anew at once; the others keep their rhythm."""
+        if targets is self._targets:
+            return
+        before, self._runs, self._targets = self._runs, {}, targets
+        new = []
+        for key, target in targets.items():
+            run = before.get(key)
+            if run is not None and (run.ask.target is target or run.ask.target == target):
+                del before[key]
+            else:
+                run = _Run(self, key, target)
+                new.append(run)
+            self._runs[key] = run
+        for run in before.values():
+            self._stop(run)
+        now = time.monotonic()
+        for run in new:
+            self._running().at(now + self._chance.uniform(0, len(new) / FIRST_RATE), run)
+
+    async def close(self) -> None:
+        """Stop all; no probe is under way any more when this returns."""
+        self.set({})
+        self._diagnosis.close()
+        self._waiting.clear()
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            self._engine = Engine()
+        return self._engine
+
+    def _stop(self, run: _Run) -> None:
+        run.stopped = True
+        if run.attempt is not None:
+            run.attempt.abandon()
+            run.attempt = None
+            self._free += 1
+            self._start_soon()
+
+    def queue(self, run: _Run) -> None:
+        """A target's time has come."""
+        self._waiting.append(run)
+        self._start_soon()
+
+    def _start_soon(self) -> None:
+        """At the next turn of the loop, so that answers that are there already are read first."""
+        if not self._starting and self._waiting and self._free:
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        """Let those that wait begin, as far as there is room."""
+        self._starting = False
+        for _ in range(STARTS):
+            if not (self._free and self._waiting):
+                break
+            run = self._waiting.popleft()
+            if not run.stopped and self._engine is not None:
+                self._free -= 1
+                run.attempt = attempt = TYPES[run.ask.check.type](self._engine, run.ask, run.ended)
+                attempt.begin()
+        self._start_soon()
+
+    def ended(self, run: _Run, result: ProbeResult, silent: bool) -> None:
+        """A run is over: make room, see to the next one, tell."""
+        self._free += 1
+        interval = run.ask.check.interval * self._chance.uniform(1 - JITTER, 1 + JITTER)
+        self._running().at(time.monotonic() + max(interval - result.took, interval / 10), run)
+        self._start_soon()
+        if silent and (more := self._diagnosis.of(run.ask.target)):
+            result = replace(result, says=f"{result.says}; {more}")
+        self._on_result(run.key, result)
+
+
+async def probe(target: ProbeTarget) -> ProbeResult:
+    """Run one check once. Bounded by the check's timeout."""
+    engine = Engine()
+    done: asyncio.Future[ProbeResult] = asyncio.get_running_loop().create_future()
+    attempt = TYPES[target.check.type](engine, Ask(target), lambda result, _: done.set_result(result))
+    try:
+        attempt.begin()
+        return await done
+    finally:
+        attempt.abandon()
+        engine.close()
