@@ -85,8 +85,8 @@ class Lab:
         return ["ip", "netns", "exec", f"{self.name}-{host}", *command]
 
     def env(self, host: str = "balancer1") -> dict[str, str]:
-        own = {"FAIRLEAD_SOCKET": str(self.home(host) / "api.sock"), "FAIRLEAD_BPFFS": str(self.directory / "bpffs" / host)}
-        return dict(os.environ) | own
+        own = {"SOCKET": self.home(host) / "api.sock", "BPFFS": self.directory / "bpffs" / host, "STATE": self.home(host) / "state"}
+        return dict(os.environ) | {f"FAIRLEAD_{name}": str(path) for name, path in own.items()}
 
     def run(self, host: str, *command: str, check: bool = True, within: float = 30) -> str:
         done = self.try_run(host, *command, within=within)
