@@ -63,6 +63,36 @@ void fl_count(const void *flows, size_t buckets, uint32_t *out, uint32_t destina
 	}
 }
 
+/*
+ * Words that have not expired, by owner and state: how many, and the youngest and the oldest age in ticks of the state's scale.
+ * `places` gives the row of `out` for each destination id, counted from 1, 0 for none; a row has three numbers for each state.
+ */
+void fl_survey(const void *flows, size_t buckets, uint8_t fine_now, uint8_t coarse_now, const uint8_t *timeouts,
+	       const uint32_t *places, uint32_t destinations, uint32_t *out)
+{
+	const uint64_t *word = flows;
+	const uint64_t *end = word + WORDS(buckets);
+
+	for (; word < end; word++) {
+		uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+		uint32_t id = word_destination(seen);
+		uint32_t state = seen >> FLOW_STATE_SHIFT & ((1U << FLOW_STATE_BITS) - 1);
+		uint8_t age = (state == FLOW_ESTABLISHED ? coarse_now : fine_now) - (uint8_t)(seen >> FLOW_SEEN_SHIFT);
+		uint32_t *row;
+
+		if (seen == 0 || id >= destinations || places[id] == 0 || expired(seen, fine_now, coarse_now, timeouts))
+			continue;
+		if (age >= 192)
+			age = 0; /* stamped after the clock was read */
+		row = out + ((size_t)(places[id] - 1) << FLOW_STATE_BITS) * 3 + 3 * state;
+		if (row[0] == 0 || age < row[1])
+			row[1] = age;
+		if (age > row[2])
+			row[2] = age;
+		row[0]++;
+	}
+}
+
 /* Three sums over all CPUs for each id: packets, bytes, flows. */
 void fl_sum_cells(const void *cells, uint32_t cpus, uint32_t stride, const uint32_t *ids, size_t count, uint64_t *out)
 {

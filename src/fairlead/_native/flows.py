@@ -9,6 +9,7 @@ from fairlead._native.layout import layout
 
 _BUCKET = layout().structs["bucket"].size
 _CELL = layout().structs["cell"].size
+_STATES = 1 << layout().constants["FLOW_STATE_BITS"]
 
 
 def sweep(
@@ -39,6 +40,32 @@ def count(flows: bytes | bytearray | memoryview, destinations: int) -> bytes:
     out = bytearray(4 * destinations)
     lib.fl_count(ffi.from_buffer("char[]", flows), len(flows) // _BUCKET, ffi.from_buffer("uint32_t[]", out), destinations)
     return bytes(out)
+
+
+def survey(
+    flows: bytes | bytearray | memoryview,
+    ids: Sequence[int],
+    *,
+    destinations: int,
+    fine_now: int,
+    coarse_now: int,
+    timeouts: bytes,
+) -> list[dict[int, tuple[int, int, int]]]:
+    """For each of `ids` (each once), by flow state: (entries, youngest, oldest), ages in ticks of the state's scale.
+
+    Expired entries are not counted. IndexError for an id beyond `destinations`.
+    """
+    if len(timeouts) != 8 or any(not 0 <= i < destinations for i in ids):
+        raise IndexError(f"an id beyond {destinations}, or {len(timeouts)} timeouts")
+    places = ffi.new("uint32_t[]", destinations)
+    for row, number in enumerate(ids, 1):
+        places[number] = row
+    table, out = ffi.from_buffer("char[]", flows), ffi.new("uint32_t[]", len(ids) * _STATES * 3 or 1)
+    lib.fl_survey(table, len(flows) // _BUCKET, fine_now & 255, coarse_now & 255, timeouts, places, destinations, out)
+    flat = ffi.unpack(out, len(ids) * _STATES * 3)
+    cells = list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
+    rows = (cells[at : at + _STATES] for at in range(0, len(cells), _STATES))
+    return [{state: cell for state, cell in enumerate(row) if cell[0]} for row in rows]
 
 
 def totals(cells: bytes | memoryview, cpus: int, stride: int, ids: Sequence[int]) -> list[tuple[int, int, int]]:

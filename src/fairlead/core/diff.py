@@ -10,10 +10,11 @@ chain is made and noted in `reserved`; what the chain did not come to use goes b
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from fairlead.core.diff_fresh import add_destinations
-from fairlead.core.hashes import unmapped
+from fairlead.core.hashes import known, unmapped
 from fairlead.core.ids import FullError, Item, Kind, Move, place
 from fairlead.core.maglev import permutation
 from fairlead.core.plan import State
@@ -21,7 +22,7 @@ from fairlead.core.rows import RegistryRow, RowKey, named, parsed
 from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Fill, Have
 from fairlead.core.wants import WantDestination, WantService
-from fairlead.model import OnDown, Path, Publish, Scheduler, Store, Ttl
+from fairlead.model import Address, OnDown, Path, Publish, Scheduler, Store, Ttl
 
 
 class ServiceDiff:
@@ -174,21 +175,14 @@ class ServiceDiff:
         want = self.want
         return fill is not None and (fill.size, fill.scheduler, fill.nodes) == (want.size, want.scheduler, self._nodes())
 
-    def _indices(self) -> bytes:
-        """The scheduler's choice for each slot, as indices into `nodes`."""
-        size, weights = self.want.size, [d.weight for d, _ in self.nodes]
-        if self.want.scheduler is Scheduler.RENDEZVOUS:
-            return self.tools.rendezvous.fill(size, [d.packed for d, _ in self.nodes], weights)
-        walks = [permutation(d.backend, size) for d, _ in self.nodes]
-        return self.tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
-
     def _fill(self, old: int, rebuild: bool) -> int | None:
         """The base of a region with the right slots: the present one if it has them already, else a new one; None if there is no
         room.
         """
-        size, indices = self.want.size, self._indices()
-        slots = self.tools.maglev.translate(indices, [number for _, number in self.nodes])
-        fill = Fill(self._nodes(), self.want.scheduler, size, zlib.crc32(slots), self._digest(indices))
+        size = self.want.size
+        chosen = indices(self.tools, self.want.scheduler, size, [(d.backend, d.weight) for d, _ in self.nodes])
+        slots = self.tools.maglev.translate(chosen, [number for _, number in self.nodes])
+        fill = Fill(self._nodes(), self.want.scheduler, size, zlib.crc32(slots), self._digest(chosen))
         change = size
         if old:
             present = self.have.region(old, size)
@@ -230,6 +224,15 @@ class ServiceDiff:
 
 
 # ------------------------------------------------------------------------------------------------------- shared with other chains
+
+
+def indices(tools: Tools, scheduler: Scheduler, size: int, nodes: Sequence[tuple[Address, int]]) -> bytes:
+    """The scheduler's choice for each slot: u32 indices into `nodes`, which are (address, weight) in Maglev's order."""
+    weights = [weight for _, weight in nodes]
+    if scheduler is Scheduler.RENDEZVOUS:
+        return tools.rendezvous.fill(size, [known(address).packed for address, _ in nodes], weights)
+    walks = [permutation(address, size) for address, _ in nodes]
+    return tools.maglev.fill(size, [o for o, _ in walks], [s for _, s in walks], weights)
 
 
 def publish(have: Have, table: str, row: int, live: int) -> Publish:

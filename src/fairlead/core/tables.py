@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from fairlead.core.hashes import service_places
 from fairlead.core.ids import Holdings, Item, Kind
@@ -36,13 +37,21 @@ def host(value: int) -> bytes:
     return value.to_bytes(8, "little")
 
 
+class Slots(Protocol):
+    """The bytes of the slots table, of which slices are read."""
+
+    def __getitem__(self, part: slice, /) -> memoryview:
+        """Some bytes."""
+        ...
+
+
 class Have:
     """The tables as they were last read or confirmed.
 
     `slots` is the live mapping itself: too large to copy, read when asked for.
     """
 
-    def __init__(self, rows: Rows, geometry: Geometry, slots: memoryview) -> None:
+    def __init__(self, rows: Rows, geometry: Geometry, slots: Slots) -> None:
         self.rows = rows
         self.geometry = geometry
         self.slots = slots

@@ -4,6 +4,7 @@ Nothing here imports anything else of Fairlead; every other module may import it
 host integers, durations are seconds as float, moments are seconds since the Unix epoch as float unless a name says `monotonic`.
 """
 
+from fairlead.model.changes import BackendShare, Change, Moved, ServiceChange
 from fairlead.model.configuration import (
     Address,
     AdminState,
@@ -74,7 +75,9 @@ __all__ = [
     "Address",
     "AdminState",
     "Backend",
+    "BackendShare",
     "BackendStatus",
+    "Change",
     "Check",
     "CheckStatus",
     "CheckType",
@@ -89,6 +92,7 @@ __all__ = [
     "Limits",
     "Link",
     "Member",
+    "Moved",
     "NoPath",
     "OnDown",
     "Op",
@@ -111,6 +115,7 @@ __all__ = [
     "Rules",
     "Scheduler",
     "Service",
+    "ServiceChange",
     "ServiceKey",
     "ServiceStatus",
     "Severity",

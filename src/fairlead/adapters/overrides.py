@@ -1,0 +1,80 @@
+"""What operators said over the configuration, in a file that outlives the daemon: written whole, or not at all.
+
+Contents first, synchronised, then the name, then the directory: a crash at any instant leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from fairlead.errors import KernelError
+from fairlead.model import AdminState, Override, Protocol, ServiceKey
+
+FILE = "overrides.json"
+_FORMAT = 1
+
+
+class Overrides:
+    """The file in one directory. Blocking; KernelError names the file and what the system says of it."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+
+    @property
+    def path(self) -> Path:
+        """The file's path."""
+        return self._directory / FILE
+
+    def load(self) -> tuple[Override, ...]:
+        """What stands in the file, nothing where there is none."""
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            if found["format"] != _FORMAT:
+                raise KernelError("read", str(self.path), 0, f"it is of format {found['format']}, this Fairlead reads {_FORMAT}")
+            return tuple(_read(each) for each in found["overrides"])
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise KernelError("read", str(self.path), error.errno or 0, error.strerror or "") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise KernelError("read", str(self.path), 0, f"it is damaged ({error!r}): remove it, and say them again") from error
+
+    def save(self, overrides: Iterable[Override]) -> None:
+        """These and no others from now on; on KernelError the file is as it was."""
+        text = json.dumps({"format": _FORMAT, "overrides": [_written(each) for each in overrides]}, indent=1) + "\n"
+        fresh = self.path.with_suffix(".new")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(self.path)
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise KernelError("write", str(self.path), error.errno or 0, error.strerror or "") from error
+
+
+def _written(o: Override) -> dict[str, object]:
+    service = None if o.service is None else [str(o.service.vip), o.service.port, str(o.service.protocol)]
+    state = None if o.state is None else o.state.value
+    return {"backend": str(o.backend), "service": service, "state": state, "weight": o.weight, "who": o.who, "at": o.at}
+
+
+def _read(o: dict[str, Any]) -> Override:
+    service = None
+    if o["service"] is not None:
+        vip, port, protocol = o["service"]
+        service = ServiceKey(ip_address(vip), int(port), Protocol[protocol.upper()])
+    state = None if o["state"] is None else AdminState(o["state"])
+    weight = None if o["weight"] is None else int(o["weight"])
+    return Override(ip_address(o["backend"]), service, state, weight, str(o["who"]), float(o["at"]))

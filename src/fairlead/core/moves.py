@@ -1,0 +1,138 @@
+"""What a change moves: slots and live flows, service by service, from the tables as they are and as they would be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from fairlead.core.diff import indices
+from fairlead.core.hashes import known, unmapped
+from fairlead.core.maglev import table_size
+from fairlead.core.plan import ServiceFacts, plan_service
+from fairlead.core.rows import RowKey, named
+from fairlead.core.steps import Tools
+from fairlead.core.tables import Have
+from fairlead.model import Address, BackendShare, Health, Moved, NoPath, Path, ServiceChange
+
+_SOMEHOW = Path(0, bytes(6), bytes(6), 0)  # of a backend that nobody has asked for yet
+_SOON = Health(up=True, since=0.0, reason="", reported=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A service's slots: backends as 16 bytes, and for each slot a u32 index of one of them."""
+
+    backends: tuple[bytes, ...]
+    slots: bytes
+
+    @property
+    def size(self) -> int:
+        """Slots."""
+        return len(self.slots) // 4
+
+    def shares(self) -> dict[bytes, float]:
+        """Of each backend, 0 to 1."""
+        counts = Counter(memoryview(self.slots).cast("I"))
+        found: dict[bytes, float] = {}
+        for number, times in counts.items():
+            found[self.backends[number]] = found.get(self.backends[number], 0.0) + times / self.size
+        return found
+
+
+_EMPTY = Table((), b"")
+
+
+def present(have: Have, key: RowKey) -> Table:
+    """A service's slots as the tables have them."""
+    row = have.service(key)
+    if row is None or not row.size:
+        return _EMPTY
+    ids = memoryview(have.region(row.base, row.size)).cast("I")
+    numbers = {number: i for i, number in enumerate(sorted(set(ids)))}
+    backends = tuple(have.destinations[n].backend if n in have.destinations else b"" for n in numbers)
+    slots = b"".join([numbers[n].to_bytes(4, "little") for n in ids])
+    return Table(backends, slots)
+
+
+def expected(facts: ServiceFacts, new: Collection[Address], tools: Tools) -> Table:
+    """A service's slots once every backend that is `new` has come up."""
+    service = facts.service
+    fresh = [b.address in new for b in service.backends]
+    healths = tuple(_SOON if n else h for n, h in zip(fresh, facts.healths, strict=True))
+    paths = tuple(_SOMEHOW if n and isinstance(p, NoPath) else p for n, p in zip(fresh, facts.paths, strict=True))
+    plan = plan_service(replace(facts, healths=healths, paths=paths))
+    nodes = sorted((known(b.backend.address).order, b.backend) for b in plan.backends if b.usable and b.backend.weight)
+    if not nodes:
+        return _EMPTY
+    size = service.table_size or table_size(len(service.backends))
+    chosen = [backend for _, backend in nodes]
+    slots = indices(tools, service.scheduler, size, [(b.address, b.weight) for b in chosen])
+    return Table(tuple(known(b.address).packed for b in chosen), slots)
+
+
+def slots_moved(tables: Sequence[Table]) -> int:
+    """Slots of the first table that do not keep their backend through all the others; all of them where the size changes."""
+    first, *others = [t for i, t in enumerate(tables) if not i or t != tables[i - 1]]
+    if any(t.size != first.size for t in others):
+        return first.size
+    words = [memoryview(t.slots).cast("I") for t in (first, *others)]
+    pairs = Counter(zip(*words, strict=True))
+    every = (first, *others)
+    return sum(times for at, times in pairs.items() if len({t.backends[n] for t, n in zip(every, at, strict=True)}) > 1)
+
+
+def follows(have: Have, number: int) -> bool:
+    """Whether flows that are known follow a destination."""
+    c, row = have.rows.constants, have.destinations.get(number)
+    return row is not None and bool(row.live >> c["DESTINATION_FLAG_SHIFT"] & c["DESTINATION_FOLLOW"])
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the tables held before the rehearsal."""
+
+    have: Have
+    flows: Sequence[int]  # live entries by destination id
+
+    def of(self, number: int) -> int:
+        """Live flows of a destination."""
+        return self.flows[number] if number < len(self.flows) else 0
+
+
+def service_change(key: RowKey, before: Before, after: Have, end: Table | None) -> ServiceChange | None:
+    """What becomes of one service; None if nothing of it moves. `end` is what its slots come to, None if they stay as after."""
+    first, then = present(before.have, key), present(after, key)
+    last = then if end is None else end
+    owned = before.have.owned.get(key, {})
+    lost = {b: before.of(n) for b, n in owned.items() if follows(before.have, n) and not follows(after, n)}
+    moved = slots_moved((first, then, last))
+    if not moved and not sum(lost.values()) and last == first:
+        return None
+    shares, to = first.shares(), last.shares()
+    every = sorted({*owned, *to, *shares} - {b""}, key=lambda b: known(unmapped(b)).order)
+    backends = tuple(
+        BackendShare(
+            str(unmapped(b)), shares.get(b, 0.0), to.get(b, 0.0), before.of(owned[b]) if b in owned else 0, lost.get(b, 0)
+        )
+        for b in every
+    )
+    live = sum(before.of(n) for n in owned.values())
+    return ServiceChange(named(key), first.size, moved, live, sum(lost.values()), backends)
+
+
+def untouched(key: RowKey, before: Have, after: Have) -> bool:
+    """Neither slots nor destinations of a service are others."""
+    owned = before.owned.get(key, {})
+    if before.service(key) != after.service(key) or owned != after.owned.get(key, {}):
+        return False
+    return all(before.destinations[n].live == after.destinations[n].live for n in owned.values())
+
+
+def total(changes: Sequence[ServiceChange], before: Before) -> Moved:
+    """Everything that moves, held against all live flows and all slots there were."""
+    slots, flows = sum(c.slots_moved for c in changes), sum(c.flows_moved for c in changes)
+    all_slots, live = sum(row.size for row in before.have.services.values()), sum(before.flows)
+    of_slots = 100 * slots / all_slots if all_slots else 0.0
+    of_flows = 100 * flows / live if live else 0.0
+    return Moved(slots, flows, round(max(of_slots, of_flows), 3))
