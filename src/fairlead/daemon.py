@@ -95,7 +95,7 @@ class Daemon:
         self._links = asyncio.Event()
         self._reloads = asyncio.Event()
         self.ending = Ending(log, options.confirm)
-        self.network = Network(self._network_changed, self._plumb.set)
+        self.network = Network(self._network_changed, self._plumb.set, log)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
 

@@ -103,7 +103,7 @@ class Watching:
         """Poll until it holds; returns the seconds it took."""
         began = time.monotonic()
         while not holds():
-            assert time.monotonic() - began < within, self.network.paths()
+            assert time.monotonic() - began < within, str(self.network.paths())[:2000]
             await asyncio.sleep(0.002)
         return time.monotonic() - began
 

@@ -7,11 +7,13 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from fairlead.adapters.netlink import paths
-from fairlead.adapters.netlink.messages import Device, Neighbour, RouteAnswer, device_of, route_of
+from fairlead.adapters.netlink import paths, wire
+from fairlead.adapters.netlink.messages import Device, Neighbour, RouteAnswer, device_of
 from fairlead.adapters.netlink.paths import Way
+from fairlead.adapters.netlink.stakes import Stakes
 from fairlead.model import Link, NoPath, Path, Vlan
 
 
@@ -180,6 +182,74 @@ def test_route_messages_are_read() -> None:
     metrics = {"attrs": [("RTAX_MTU", 1380)]}
     made["attrs"] = [("RTA_OIF", 3), ("RTA_GATEWAY", "10.1.0.254"), ("RTA_PREFSRC", "10.1.0.1"), ("RTA_METRICS", metrics)]
     made.encode()
-    made = rtmsg(made.data)
+    [answer] = wire.messages(bytes(made.data))
+    assert wire.route_of(answer) == RouteAnswer(1, 3, ip_address("10.1.0.254"), ip_address("10.1.0.1"), 1380)
+
+
+def test_messages_are_written_as_the_library_reads_them() -> None:
+    """Questions and orders are well-formed netlink: pyroute2, which others wrote, decodes what was meant."""
+    key = (3, ip_address("fd09::2"))
+    asked = rtmsg(wire.route_to(ip_address("10.1.0.9")))
+    asked.decode()
+    assert (asked["family"], asked["dst_len"], asked.get("dst")) == (2, 32, "10.1.0.9")
+    made = ndmsg(wire.keep_neighbour(key, MAC, 4, 0, 1, 70))
     made.decode()
-    assert route_of(made) == RouteAnswer(1, 3, ip_address("10.1.0.254"), ip_address("10.1.0.1"), 1380)
+    assert (made["family"], made["ifindex"], made["state"], made.get("dst")) == (10, 3, 4, "fd09::2")
+    assert (made.get("lladdr"), made.get("protocol"), made.get("flags_ext")) == ("02:00:00:00:99:99", 70, 1)
+    dropped = ndmsg(wire.drop_neighbour(key))
+    dropped.decode()
+    assert (dropped["ifindex"], dropped.get("dst"), dropped.get("lladdr")) == (3, "fd09::2", None)
+
+
+def test_neighbour_messages_are_read() -> None:
+    """What is asked for or was in vain has no MAC; an entry that is not of IP, as dumps hold, is none."""
+
+    def read(state: int, **words: object) -> object:
+        made = ndmsg()
+        made.update({"family": 2, "ifindex": 3, "state": state})
+        made["attrs"] = [(f"NDA_{name.upper()}", value) for name, value in words.items()]
+        made.encode()
+        [found] = wire.messages(bytes(made.data))
+        return wire.neighbour_of(found)
+
+    mac = "02:00:00:00:99:99"
+    known = Neighbour(MAC, 2, managed=True, protocol=70)
+    assert read(2, dst="10.1.0.9", lladdr=mac, protocol=70, flags_ext=1) == ((3, ip_address("10.1.0.9")), known)
+    assert read(1, dst="10.1.0.9") == ((3, ip_address("10.1.0.9")), Neighbour(b"", 1, managed=False, protocol=0))
+    failed = Neighbour(b"", 0x20, managed=False, protocol=0)
+    assert read(0x20, dst="10.1.0.9", lladdr=mac) == ((3, ip_address("10.1.0.9")), failed)
+    assert read(2, lladdr=mac) is None
+
+
+def test_broken_messages_end_the_reading() -> None:
+    """Lengths that cannot be are no loop without end."""
+    assert list(wire.messages(bytes(16))) == []
+    assert list(wire.messages(b"\x10")) == []
+    assert wire.attributes(memoryview(bytes(8))) == {}
+
+
+def test_an_event_concerns_those_whose_path_it_may_be() -> None:
+    """By neighbour and by prefix; what nobody asked for concerns nobody, a default route everybody of its family."""
+    one, two, six = (ip_address(a) for a in ("10.1.0.9", "10.1.1.9", "fd09::2"))
+    gateway = ip_address("10.2.0.1")
+    stakes = Stakes()
+    stakes.follow({one: one, two: gateway, six: six})
+    stakes.asked(ip_address("192.0.2.10"))
+    assert stakes.within((4, 24, int(one) >> 8)) == {one}
+    assert stakes.within((4, 24, int(gateway) >> 8)) == {two}
+    assert stakes.within((4, 0, 0)) == {one, two}
+    assert stakes.within((6, 0, 0)) == {six}
+    assert stakes.within((4, 32, int(ip_address("192.0.2.10")))) == set()
+    assert stakes.within((4, 24, int(ip_address("198.51.100.0")) >> 8)) is None
+    assert stakes.rest_on(one, (1, one)) is None
+    assert stakes.rest_on(two, (1, one)) is None
+    assert stakes.with_neighbour((1, one)) == {one, two}
+    assert stakes.rest_on(two, (2, gateway)) is None, "the other one is still there"
+    assert stakes.rest_on(one, None) == (1, one)
+    assert stakes.with_neighbour((1, one)) == frozenset()
+
+
+def test_a_full_neighbour_table_is_said() -> None:
+    """The kernel has no room for the entry: that is not a backend that does not answer."""
+    says = "no neighbour on eth0: the kernel's neighbour table is full; raise net.ipv4.neigh.default.gc_thresh3"
+    assert paths.resolve(UNICAST, way(1, 1), None, "eth0", full=True) == NoPath(says)

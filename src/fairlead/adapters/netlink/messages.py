@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
 from fairlead.model import Address, Link
@@ -43,20 +43,6 @@ class RouteAnswer:
     source: Address | None = None
     mtu: int = 0
     error: str = ""
-
-
-def route_of(message: Any) -> RouteAnswer:
-    """The answer to a route look-up."""
-    gateway, via, source = message.get("gateway"), message.get("via"), message.get("prefsrc")
-    if gateway is None and via is not None:
-        gateway = via.get("addr")
-    return RouteAnswer(
-        kind=int(message["type"]),
-        ifindex=int(message.get("oif") or 0),
-        gateway=ip_address(gateway) if gateway else None,
-        source=ip_address(source) if source else None,
-        mtu=int(message.get_nested("RTA_METRICS", "RTAX_MTU") or 0),
-    )
 
 
 def no_route(number: int) -> RouteAnswer:
@@ -142,17 +128,7 @@ def link_of(message: Any) -> Link:
     )
 
 
-def neighbour_of(message: Any) -> tuple[NeighbourKey, Neighbour] | None:
-    """Key and entry from a neighbour message; None where it has no address (dumps hold such)."""
-    where = message.get("dst")
-    if not where or message["family"] not in (2, 10):
-        return None
-    state = int(message["state"])
-    known = not state & (NUD_INCOMPLETE | NUD_FAILED)
-    entry = Neighbour(
-        mac=mac_bytes(message.get("lladdr")) if known else b"",
-        state=state,
-        managed=bool((message.get("flags_ext") or 0) & NTF_EXT_MANAGED),
-        protocol=int(message.get("protocol") or 0),
-    )
-    return (int(message["ifindex"]), ip_address(where)), entry
+def neighbour(mac: bytes, state: int, protocol: int, *, managed: bool) -> Neighbour:
+    """An entry as its message has it; what is being asked for, or was in vain, has no MAC."""
+    known = not state & (NUD_INCOMPLETE | NUD_FAILED) and len(mac) == 6 and any(mac)
+    return Neighbour(mac if known else b"", state, managed, protocol)

@@ -1,8 +1,11 @@
 """The kernel's network, kept current.
 
 One netlink socket asks, a second one listens. Events only mark what is stale; a settling task then looks again and calls
-`changed` once for a whole burst. A neighbour event costs no question: its message carries all that a path needs, so that a new
-MAC address is known within milliseconds. When the kernel's event queue overflows (ENOBUFS), everything is read again.
+`changed` once for a whole burst. A neighbour event costs no question: its message carries all that a path needs. Whatever else
+could lead a backend elsewhere (link, address, rule, a route that covers it) costs one look-up of every backend, 3 us each. Both
+take effect within some milliseconds; look-ups take a fifth of the time at most, however many events there are. Events that no
+backend has to do with (a router's full table) cost reading them. When the kernel's event queue overflows (ENOBUFS), everything is
+read again.
 
 Neighbours of backends are kept alive by the kernel itself: "managed" entries (NTF_EXT_MANAGED, Linux 5.16) are resolved at once
 and probed before they expire. They carry protocol 70 (NDA_PROTOCOL), by which `fairlead detach` finds them. Older kernels get
@@ -12,16 +15,11 @@ entries that are only "used" (NTF_USE), again every few seconds. Carrier loss de
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import errno
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import ip_interface
-from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
-from fairlead.adapters.netlink import paths
+from fairlead.adapters.netlink import paths, wire
 from fairlead.adapters.netlink.messages import (
     NTF_EXT_MANAGED,
     NTF_USE,
@@ -31,90 +29,100 @@ from fairlead.adapters.netlink.messages import (
     PROTOCOL,
     Device,
     Interface,
-    Neighbour,
     NeighbourKey,
     RouteAnswer,
-    device_of,
     managed_supported,
-    neighbour_of,
-    no_route,
-    route_of,
 )
 from fairlead.adapters.netlink.paths import Way
+from fairlead.adapters.netlink.picture import News, Picture
+from fairlead.adapters.netlink.stakes import Stakes
+from fairlead.events import Event, OperationFailed, Warned
 from fairlead.model import Address, Link, NoPath, Path, Vlan
 
 RECEIVE_BUFFER = 8 << 20  # bytes: the default loses 60 % of a burst of 9,000 events
 SETTLE = 0.005  # seconds a burst of events is gathered
-LOOK_UP_PAUSE = 0.25  # seconds between two rounds of route look-ups
+LOOK_UP_PAUSE = 0.02  # seconds between two rounds of look-ups, at least
+LOOK_UP_REST = 4  # and this many times what the last one took
+DISTURBED_PAUSE = 1.0  # seconds between two calls of `disturbed`
 HOLD_ROUND = 5.0  # seconds between two looks at the neighbours that we keep
+EVENTS_AT_ONCE = 64  # datagrams, then others have their turn
 
-_EVENT_GROUPS = sum(1 << n - 1 for n in (1, 3, 5, 7, 8, 9, 11, 19))  # link neigh ipv4{ifaddr,route,rule} ipv6{...}
+# bits for link neigh ipv4{ifaddr,route,rule} ipv6{ifaddr,route} ipv6{rule} ipv4-netconf (rp_filter) nexthop
+_EVENT_GROUPS = sum(1 << n - 1 for n in (1, 3, 5, 7, 8, 9, 11, 19, 24, 32))
+Call = Callable[[], None]
+_UNASKED = RouteAnswer(error="not looked up yet")
 
 
 class Network:
     """The kernel's view of the network.
 
     Both callbacks run in the event loop: `changed` when `links` or `paths` say something new, `disturbed` when somebody touched
-    rules, routes, addresses, links or one of our permanent neighbours, so that it is worth while to look after them.
+    rules, routes, addresses, links, reverse-path filters or one of our neighbours, so that it is worth while to look after them.
     """
 
-    def __init__(self, changed: Callable[[], None], disturbed: Callable[[], None] = lambda: None) -> None:
-        self._changed = changed
-        self._disturbed = disturbed
-        self._ask: Any = None
+    def __init__(self, changed: Call, disturbed: Call = lambda: None, log: Callable[[Event], None] = lambda _: None) -> None:
+        self._changed, self._disturbed, self._log = changed, disturbed, log
         self._tasks: list[asyncio.Task[None]] = []
-        self._devices: dict[int, Device] = {}
-        self._addresses: dict[int, set[Interface]] = {}
-        self._neighbours: dict[NeighbourKey, Neighbour] = {}
+        self._picture = Picture()
+        self._where: dict[Address, Address] = {}  # backend -> what is looked up: its address, or the declared gateway's
         self._answers: dict[Address, RouteAnswer] = {}
+        self._stakes = Stakes()
+        self._full: set[NeighbourKey] = set()  # that the kernel had no room for
         self._paths: dict[Address, Path | NoPath] = {}
         self._usable: frozenset[int] = frozenset()
         self._vlans: tuple[Vlan, ...] = ()
         self._kick = asyncio.Event()
-        self._stale = False
-        self._said: tuple[Any, ...] = ()
+        self._looking = asyncio.Lock()
+        self._dirty: set[Address] = set()
+        self._stale: set[Address] = set()
+        self._touched = self._overrun = False
+        self._said: dict[int, Device] = {}
         self._managed = managed_supported()
 
     async def open(self) -> None:
-        """Read links, addresses and neighbours, and listen to what changes from here on."""
-        self._ask = AsyncIPRoute(rcvbuf=RECEIVE_BUFFER)
-        listening = asyncio.Event()
-        self._tasks = [asyncio.create_task(job) for job in (self._listen(listening), self._settle(), self._hold_round())]
-        await listening.wait()
+        """Read links, addresses and neighbours, and listen to what changes from here on. OSError."""
+        self._ask = wire.Asker(RECEIVE_BUFFER)
+        self._listen()
+        self._tasks = [asyncio.create_task(job) for job in (self._settle(), self._hold_round())]
+        for task in self._tasks:
+            task.add_done_callback(lambda done: done.cancelled() or done.result())  # a bug is for the loop to hear of
+        self.poke()
 
     async def close(self) -> None:
         """Stop listening. Neighbour entries stay, so that a restart finds them warm; `plumbing.remove` takes them away."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._ask is not None:
+        if self._tasks:
+            self._deafen()
             self._ask.close()
 
     def links(self) -> tuple[Link, ...]:
         """Every interface, by index."""
-        return tuple(self._devices[i].link for i in sorted(self._devices))
+        return tuple(device.link for _, device in sorted(self._picture.devices.items()))
 
     def link(self, name: str) -> Link | None:
         """The interface of that name."""
-        return next((device.link for device in self._devices.values() if device.link.name == name), None)
+        return next((device.link for device in self._picture.devices.values() if device.link.name == name), None)
 
     def name(self, ifindex: int) -> str:
         """The interface's name, "" if it has gone."""
-        device = self._devices.get(ifindex)
+        device = self._picture.devices.get(ifindex)
         return device.link.name if device else ""
 
     def managed(self, names: Iterable[str]) -> list[Link]:
         """The NICs that these names mean, in their order: a bond's name means its members, with `bond` and `active` set."""
-        return list(dict.fromkeys(link for name in names for link in paths.managed(self._devices, name)))
+        return list(dict.fromkeys(link for name in names for link in paths.managed(self._picture.devices, name)))
 
     def misnamed(self, names: Iterable[str]) -> list[str]:
         """Names of devices that Fairlead cannot run on, as sentences that say what to name instead."""
-        return [text for text in (paths.misnamed(self._devices, name) for name in dict.fromkeys(names)) if text]
+        return [text for text in (paths.misnamed(self._picture.devices, name) for name in dict.fromkeys(names)) if text]
 
     def related(self, links: Iterable[Link], vlans: Sequence[Vlan] = ()) -> set[int]:
         """The indices of the devices through which these NICs are used: themselves, bonds, VLAN devices, declared subnets'."""
-        declared = {i for i, found in self._addresses.items() for a in found if paths.vlan_of(vlans, a.ip)}
-        return paths.related(self._devices, links) | declared
+        addresses = self._picture.addresses
+        declared = {i for i, found in addresses.items() for a in found if paths.vlan_of(vlans, a.ip)}
+        return paths.related(self._picture.devices, links) | declared
 
     def devices_to(self, backends: Iterable[Address]) -> set[str]:
         """The names of the devices over which the kernel routes to these watched backends."""
@@ -123,15 +131,16 @@ class Network:
 
     def addresses(self) -> Mapping[int, frozenset[Interface]]:
         """The addresses of each interface, with their prefixes."""
-        return {index: frozenset(found) for index, found in self._addresses.items()}
+        return {index: frozenset(found) for index, found in self._picture.addresses.items()}
 
     def paths(self) -> Mapping[Address, Path | NoPath]:
-        """The path to each watched backend."""
-        return dict(self._paths)
+        """The path to each watched backend; the same object as long as nothing changes."""
+        return self._paths
 
     def poke(self) -> None:
         """Look at routes and neighbours again soon."""
-        self._stale = True
+        self._stale.update(self._answers)
+        self._touched = True
         self._kick.set()
 
     async def watch(self, backends: Iterable[Address], usable: Iterable[int], vlans: Sequence[Vlan] = ()) -> None:
@@ -139,12 +148,13 @@ class Network:
 
         Resolves once before it returns.
         """
-        wanted = set(backends)
         self._usable, self._vlans = frozenset(usable), tuple(vlans)
-        for gone in set(self._answers) - wanted:
-            await self._release(gone)
-        self._answers = {backend: self._answers.get(backend, RouteAnswer(error="not looked up yet")) for backend in wanted}
-        await self._look_up()
+        where = {backend: paths.gateway_for(self._vlans, backend) or backend for backend in backends}
+        self._release(set(self._answers) - where.keys())
+        self._answers = {backend: self._answers.get(backend, _UNASKED) for backend in where}
+        self._where = where
+        self._stakes.follow(where)
+        await self._look_up(where)
         self._compute()
 
     async def settle(self, within: float) -> None:
@@ -152,34 +162,42 @@ class Network:
         give_up = asyncio.get_running_loop().time() + within
         while any(self._unresolved(b) for b in self._answers) and asyncio.get_running_loop().time() < give_up:
             await asyncio.sleep(SETTLE)
+        self._dirty.update(self._answers)
         self._compute()
 
     def _unresolved(self, backend: Address) -> bool:
         key = self._key(backend)
-        entry = self._neighbours.get(key) if key else None
+        entry = self._picture.neighbours.get(key) if key else None
         return key is not None and isinstance(self._way(backend), Way) and (entry is None or not entry.mac)
 
     async def route(self, address: Address) -> RouteAnswer:
-        """How the kernel would reach this address."""
-        try:
-            message = next(iter(await self._ask.route("get", dst=str(address))))
-        except NetlinkError as e:
-            return no_route(e.code)
-        return route_of(message)
+        """How the kernel would reach this address. Events about routes to it count as disturbing from now on."""
+        self._stakes.asked(address)
+        return wire.route_of(self._ask.ask([wire.route_to(address)])[0])
 
-    async def _look_up(self) -> None:
-        for backend in tuple(self._answers):
-            answer = await self._answer(backend)
-            if backend in self._answers:  # `watch` may have dropped it meanwhile
-                self._answers[backend] = answer
-                await self._hold(backend)
+    async def read_links(self) -> None:
+        """Ask for the interfaces now: the event of one that was made a moment ago may still be on its way."""
+        self._picture.read_links(self._ask)
 
-    async def _answer(self, backend: Address) -> RouteAnswer:
-        """The route to a backend, or over the declared gateway if it is outside of all declared subnets."""
-        gateway = paths.gateway_for(self._vlans, backend)
-        if gateway is None:
-            return await self.route(backend)
-        return replace(await self.route(gateway), gateway=gateway)
+    # ---------------------------------------------------------------------------------------------------- routes and neighbours
+
+    async def _look_up(self, backends: Iterable[Address]) -> None:
+        """The routes to backends, or over the declared gateway to those outside of all declared subnets; and their holds."""
+        async with self._looking:
+            everyone = tuple(backends)
+            for at in range(0, len(everyone), wire.AT_ONCE):
+                some = [b for b in everyone[at : at + wire.AT_ONCE] if b in self._answers]  # `watch` may have dropped some
+                self._answer(some)
+                self._hold(some)
+                self._dirty.update(some)
+                await asyncio.sleep(0)
+
+    def _answer(self, backends: Sequence[Address]) -> None:
+        where = [self._where[backend] for backend in backends]
+        for backend, asked, message in zip(backends, where, self._ask.ask(list(map(wire.route_to, where))), strict=True):
+            found = wire.route_of(message)
+            self._answers[backend] = found if asked == backend else replace(found, gateway=asked)
+            self._stakes.rest_on(backend, self._key(backend))
 
     def _key(self, backend: Address) -> NeighbourKey | None:
         answer = self._answers[backend]
@@ -188,142 +206,145 @@ class Network:
     def _way(self, backend: Address) -> Way | NoPath:
         answer = self._answers[backend]
         label = paths.vlan_of(self._vlans, answer.gateway or backend)
-        return paths.egress(self._devices, answer.ifindex, self._usable, label)
+        return paths.egress(self._picture.devices, answer.ifindex, self._usable, label)
 
-    async def _hold(self, backend: Address) -> None:
-        """Have the kernel resolve this neighbour and keep it so; a permanent entry is somebody's wish and stays as it is."""
-        key = self._key(backend)
-        if key is None or isinstance(self._way(backend), NoPath):
-            return
-        entry = self._neighbours.get(key)
+    def _hold(self, backends: Iterable[Address]) -> None:
+        """Have the kernel resolve these neighbours and keep them so; a permanent entry is somebody's wish and stays as it is."""
+        orders: dict[NeighbourKey, bytes] = {}
+        for backend in backends:
+            key = self._key(backend)
+            if key is None or key in orders or isinstance(self._way(backend), NoPath):
+                continue
+            order = self._order(key)
+            if order:
+                orders[key] = order
+        for key, code in zip(orders, wire.errors(self._ask.ask(list(orders.values()))), strict=True):
+            (self._full.add if code == errno.ENOBUFS else self._full.discard)(key)  # else: down, gone; the next round tries again
+
+    def _order(self, key: NeighbourKey) -> bytes:
+        """What makes this entry one of ours that the kernel keeps; nothing where it is already, or need not be."""
+        entry = self._picture.neighbours.get(key)
         if entry is not None and (entry.state & (NUD_PERMANENT | NUD_NOARP) or (entry.managed and entry.protocol == PROTOCOL)):
-            return
-        how: dict[str, Any] = {"flags_ext": NTF_EXT_MANAGED} if self._managed else {"flags": NTF_USE}
-        if entry is not None and entry.mac:  # a gateway is used by others too: what is known stays usable meanwhile
-            how |= {"lladdr": entry.mac.hex(":"), "state": NUD_STALE}
-        with contextlib.suppress(NetlinkError):  # a link that is down, a table that is full: the next round tries again
-            await self._ask.neigh("replace", **{"dst": str(key[1]), "ifindex": key[0], "state": 0, "protocol": PROTOCOL} | how)
+            return b""
+        known = entry.mac if entry is not None else b""  # a gateway is used by others too: it stays usable meanwhile
+        flags, extended = (0, NTF_EXT_MANAGED) if self._managed else (NTF_USE, 0)
+        return wire.keep_neighbour(key, known, NUD_STALE if known else 0, flags, extended, PROTOCOL)
 
-    async def _release(self, backend: Address) -> None:
-        key = self._key(backend)
-        self._paths.pop(backend, None)
-        del self._answers[backend]
-        entry = self._neighbours.get(key) if key else None
-        shared = key in map(self._key, self._answers)  # a gateway has many behind it
-        if key and entry and entry.protocol == PROTOCOL and not entry.state & NUD_PERMANENT and not shared:
-            with contextlib.suppress(NetlinkError):
-                await self._ask.neigh("delete", dst=str(key[1]), ifindex=key[0])
+    def _release(self, gone: Collection[Address]) -> None:
+        """Forget backends, and let go of the neighbours that no other backend is behind."""
+        entries = [(k, self._picture.neighbours.get(k)) for k in (self._stakes.rest_on(b, None) for b in gone) if k]
+        ours = [key for key, e in entries if e is not None and e.protocol == PROTOCOL and not e.state & NUD_PERMANENT]
+        orders = [wire.drop_neighbour(key) for key in ours]
+        self._paths = {backend: path for backend, path in self._paths.items() if backend not in gone}
+        for at in range(0, len(orders), wire.AT_ONCE):
+            self._ask.ask(orders[at : at + wire.AT_ONCE])
+
+    # -------------------------------------------------------------------------------------------------------------------- paths
 
     def _path(self, backend: Address) -> Path | NoPath:
         answer, key = self._answers[backend], self._key(backend)
-        entry = self._neighbours.get(key) if key else None
-        found = paths.resolve(answer, self._way(backend), entry, self.name(answer.ifindex))
+        entry = self._picture.neighbours.get(key) if key else None
+        found = paths.resolve(answer, self._way(backend), entry, self.name(answer.ifindex), full=key in self._full)
         if isinstance(found, Path) and found.source is None:
             return replace(found, source=self._own(backend.version, answer.ifindex))
         return found
 
     def _own(self, version: int, ifindex: int) -> Address | None:
-        own = sorted(a.ip for a in self._addresses.get(ifindex, ()) if a.version == version and not a.ip.is_link_local)
-        return own[0] if own else None
+        mine = self._picture.addresses.get(ifindex, ())
+        return min((a.ip for a in mine if a.version == version and not a.ip.is_link_local), default=None)
 
     def _compute(self) -> None:
-        self._paths = {backend: self._path(backend) for backend in self._answers}
-        now = (dict(self._devices), self._paths)
-        if now != self._said:
-            self._said = now
+        dirty, self._dirty = self._dirty, set()
+        fresh = {backend: self._path(backend) for backend in dirty if backend in self._answers}
+        new = {backend: path for backend, path in fresh.items() if self._paths.get(backend) != path}
+        if new or self._picture.devices != self._said:
+            self._said = dict(self._picture.devices)
+            self._paths = self._paths | new
             self._changed()
 
     async def _settle(self) -> None:
+        """Do what events call for: paths at once, look-ups and what others have to do no more often than they are worth."""
         loop = asyncio.get_running_loop()
-        looked = 0.0
+        look = disturb = 0.0  # not before
         while True:
             await self._kick.wait()
             await asyncio.sleep(SETTLE)
             self._kick.clear()
-            if self._stale and loop.time() - looked >= LOOK_UP_PAUSE:
-                self._stale = False
-                looked = loop.time()
-                await self._look_up()
-                self._disturbed()
-            elif self._stale:
-                loop.call_later(LOOK_UP_PAUSE, self._kick.set)
             self._compute()
+            if (self._stale or self._overrun) and loop.time() >= look:
+                began = loop.time()
+                await self._renew()
+                look = loop.time() + max(LOOK_UP_PAUSE, LOOK_UP_REST * (loop.time() - began))
+            if self._touched and loop.time() >= disturb:
+                self._touched = False
+                disturb = loop.time() + DISTURBED_PAUSE
+                self._disturbed()
+            due = [at for asked, at in ((self._stale or self._overrun, look), (self._touched, disturb)) if asked]
+            if due:
+                loop.call_at(min(due), self._kick.set)
+
+    async def _renew(self) -> None:
+        """What is stale is asked for; after an overrun that is all. What fails stays stale, and the next round tries again."""
+        try:
+            if self._overrun:
+                self._log(Warned("the kernel dropped network events, there were too many at once: everything is read again"))
+                self._deafen()
+                self._listen()
+                self._overrun = False
+                self._stale.update(self._answers)
+            stale, self._stale = self._stale, set()
+            await self._look_up(stale)
+        except OSError as error:
+            self._stale.update(self._answers)
+            self._log(OperationFailed("read the network", str(error)))
+        self._compute()
 
     async def _hold_round(self) -> None:
         while True:
             await asyncio.sleep(HOLD_ROUND)
-            for backend in tuple(self._answers):
-                if backend in self._answers:
-                    await self._hold(backend)
+            everyone = tuple(self._answers)
+            for at in range(0, len(everyone), wire.AT_ONCE):
+                self._hold(b for b in everyone[at : at + wire.AT_ONCE] if b in self._answers)
+                await asyncio.sleep(0)
 
-    async def _listen(self, listening: asyncio.Event) -> None:
-        """Read everything, then follow the events; start over whenever some were lost."""
-        while True:
-            try:
-                async with AsyncIPRoute(rcvbuf=RECEIVE_BUFFER) as events:
-                    await events.bind(groups=_EVENT_GROUPS)  # first listen, then read: nothing falls in between
-                    await self._read_all()
-                    listening.set()
-                    self.poke()
-                    while True:  # get() ends after each batch
-                        async for message in events.get():
-                            self._take(message)
-            except (OSError, NetlinkError):
-                await asyncio.sleep(SETTLE)
+    # ------------------------------------------------------------------------------------------------------------------- events
 
-    async def read_links(self) -> None:
-        """Ask for the interfaces now: the event of one that was made a moment ago may still be on its way."""
-        self._devices = {int(m["index"]): device_of(m) async for m in await self._ask.link("dump")}
+    def _listen(self) -> None:
+        """First listen, then read: nothing falls in between."""
+        self._events = wire.opened(_EVENT_GROUPS, RECEIVE_BUFFER)
+        self._events.setblocking(False)
+        self._picture.read(self._ask)
+        asyncio.get_running_loop().add_reader(self._events, self._hear)
 
-    async def _read_all(self) -> None:
-        await self.read_links()
-        self._addresses = {}
-        async for message in await self._ask.addr("dump"):
-            self._take_address(message, gone=False)
-        found = [neighbour_of(m) async for m in await self._ask.neigh("dump")]
-        self._neighbours = dict(n for n in found if n is not None)
+    def _deafen(self) -> None:
+        if self._events.fileno() < 0:
+            return
+        asyncio.get_running_loop().remove_reader(self._events)
+        self._events.close()
 
-    def _take(self, message: Any) -> None:
-        """One event: what it says is kept, what follows from it is left to the settling task."""
-        event = str(message.get("event", ""))
-        gone = event.startswith("RTM_DEL")
-        match event.removeprefix("RTM_NEW").removeprefix("RTM_DEL"):
-            case "LINK" if message["family"] == 0:  # the bridge family sends link messages of its own
-                self._take_link(message, gone=gone)
-            case "NEIGH":
-                self._take_neighbour(message, gone=gone)
+    def _hear(self) -> None:
+        try:
+            for message in wire.heard(self._events, EVENTS_AT_ONCE):
+                self._take(self._picture.take(message))
+        except OSError:  # ENOBUFS: what was lost, nobody can say
+            self._overrun = True
+            self._kick.set()
+
+    def _take(self, news: News | None) -> None:
+        """Mark what has become stale; what no backend has to do with is not worth waking anybody."""
+        if news is None:
+            return
+        if news.neighbour is not None:
+            users = self._stakes.with_neighbour(news.neighbour)
+            self._dirty.update(users)
+            if news.lost:
+                self._stale.update(users)  # look, and hold it again
+            self._touched |= news.lost and news.ours
+            if users or self._touched:
                 self._kick.set()
-                return
-            case "ADDR":
-                self._take_address(message, gone=gone)
-            case "ROUTE" if int(message.get("flags") or 0) & 0x200:  # RTM_F_CLONED: a cached exception, not a change
-                return
-            case _:
-                pass
-        self.poke()
-
-    def _take_link(self, message: Any, *, gone: bool) -> None:
-        if gone:
-            self._devices.pop(int(message["index"]), None)
-        else:
-            device = device_of(message)
-            self._devices[device.link.ifindex] = device
-
-    def _take_neighbour(self, message: Any, *, gone: bool) -> None:
-        found = neighbour_of(message)
-        if found is None:
-            return
-        key, entry = found
-        if gone:
-            self._neighbours.pop(key, None)
-            self._stale |= key[1] in self._answers or entry.protocol == PROTOCOL  # ours went: look, and hold it again
-        else:
-            self._neighbours[key] = entry
-
-    def _take_address(self, message: Any, *, gone: bool) -> None:
-        where = message.get("local") or message.get("address")
-        if not where:
-            return
-        mine = self._addresses.setdefault(int(message["index"]), set())
-        address = ip_interface(f"{where}/{message['prefixlen']}")
-        (mine.discard if gone else mine.add)(address)
+        elif news.prefix is None:
+            self.poke()
+        elif (covered := self._stakes.within(news.prefix)) is not None:
+            self._stale.update(covered)
+            self._touched = True
+            self._kick.set()

@@ -142,14 +142,22 @@ def refused(answer: RouteAnswer) -> str:
     return "is an address of this machine" if answer.kind == RTN_LOCAL else "is not the address of a single host"
 
 
-def resolve(answer: RouteAnswer, way: Way | NoPath, neighbour: Neighbour | None, device: str) -> Path | NoPath:
-    """The path that follows from a route, its way out and the neighbour entry on `device`, or why there is none."""
+def resolve(
+    answer: RouteAnswer, way: Way | NoPath, neighbour: Neighbour | None, device: str, *, full: bool = False
+) -> Path | NoPath:
+    """The path that follows from a route, its way out and the neighbour entry on `device`, or why there is none.
+
+    `full`: the kernel had no room for the entry.
+    """
     problem = refused(answer)
     if problem:
         return NoPath(problem)
     if isinstance(way, NoPath):
         return way
     if neighbour is None or not neighbour.mac:
+        if full:
+            key = f"net.ipv{answer.gateway.version if answer.gateway else 4}.neigh.default.gc_thresh3"
+            return NoPath(f"no neighbour on {device}: the kernel's neighbour table is full; raise {key}")
         who = f"gateway {answer.gateway} does not answer" if answer.gateway else "nobody answers for its address"
         return NoPath(f"no neighbour on {device}: {who}")
     mtu = min(way.mtu, answer.mtu) if answer.mtu else way.mtu
