@@ -22,10 +22,11 @@ from fairlead._native import layout_hash, maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
-from fairlead.adapters.kernel import Kernel
+from fairlead.adapters.kernel import Kernel, rehearse
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
 from fairlead.adapters.offloads import Offloads
+from fairlead.adapters.overrides import Overrides
 from fairlead.adapters.probes import Prober
 from fairlead.adapters.underlay import Underlay
 from fairlead.commands import Commands
@@ -34,10 +35,11 @@ from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
 from fairlead.errors import FairleadError, Refused
 from fairlead.events import HandedOver, OperationFailed, Started, Stopped, Warned
+from fairlead.model import Override
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
-from fairlead.reconcile import Reconciler
+from fairlead.rehearse import Rehearsing
 from fairlead.succession import Legacy
 
 VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
@@ -63,9 +65,10 @@ def run_daemon(options: Options) -> int:
 def trial(options: Options) -> str:
     """What `succession.trial` asks for: that this version would start, which it is, and what its tables look like.
 
-    FairleadError if it would not.
+    FairleadError if it would not. Nothing is changed.
     """
-    keys.derive(preflight.secret(preflight.load(options.config)))
+    config = preflight.load(options.config)
+    rehearse(options.bpffs, keys.derive(preflight.secret(config)), config.probe.mark)
     return json.dumps({"version": system.version(), "layout": layout_hash()})
 
 
@@ -73,7 +76,7 @@ class Daemon:
     """One run of Fairlead on one machine."""
 
     kernel: Kernel
-    reconciler: Reconciler
+    reconciler: Rehearsing
     prober: Prober
     speaker: Speaker
     server: Server
@@ -98,6 +101,7 @@ class Daemon:
         self.network = Network(self._network_changed, self._plumb.set, log)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
+        self.store = Overrides(options.state)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
 
@@ -146,7 +150,7 @@ class Daemon:
                 self.log(Warned(text))
         self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log)
         told = self.speaker.announce
-        self.reconciler = Reconciler(
+        self.reconciler = Rehearsing(
             self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
         )
         self.reconciler.wake = self._wake.set
@@ -154,7 +158,7 @@ class Daemon:
         self.commands = Commands(self.parts)
         self.prober = Prober(self.reconciler.probed)
         self.reconciler.adopt()
-        self.reconciler.set_config(self.config)
+        self.reconciler.set_config(self.parts.overlaid(self.config))
         await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
             await self.network.settle(RESOLVE_WITHIN)
@@ -166,7 +170,8 @@ class Daemon:
         await self.presence.look_after_plumbing(self.config, self.parts.managed())
         self.prober.set(self.reconciler.targets())
         of = self.commands
-        handlers = Handlers(of.status, self.log.recent, of.reload, self.ending.confirm, of.reattach, of.restart)
+        reload, confirm = of.changes.reload, self.ending.confirm
+        handlers = Handlers(of.status, self.log.recent, reload, confirm, of.reattach, of.restart, of.calls())
         self.server = Server(self.options.socket, application(handlers), self.legacy.api)
         try:
             await self.server.start()
@@ -190,7 +195,18 @@ class Daemon:
             self.speaker,
             self._network_changed,
             self.ending,
+            self.options.config,
+            self.store,
+            self._overrides(),
         )
+
+    def _overrides(self) -> tuple[Override, ...]:
+        """What was said before; a file that cannot be read must not keep a data plane from being looked after."""
+        try:
+            return self.store.load()
+        except FairleadError as e:
+            self.presence.warn("overrides", [f"no override is in effect: {e}"])
+            return ()
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
@@ -319,4 +335,4 @@ class Daemon:
             await self._reloads.wait()
             self._reloads.clear()
             with contextlib.suppress(FairleadError):  # it is in the log
-                await self.commands.reload()
+                await self.commands.changes.reload()

@@ -85,7 +85,8 @@ class Lab:
         return ["ip", "netns", "exec", f"{self.name}-{host}", *command]
 
     def env(self, host: str = "balancer1") -> dict[str, str]:
-        own = {"SOCKET": self.home(host) / "api.sock", "BPFFS": self.directory / "bpffs" / host, "STATE": self.home(host) / "state"}
+        home, bpffs = self.home(host), self.directory / "bpffs" / host
+        own = {"SOCKET": home / "api.sock", "BPFFS": bpffs, "STATE": home / "state"}
         return dict(os.environ) | {f"FAIRLEAD_{name}": str(path) for name, path in own.items()}
 
     def run(self, host: str, *command: str, check: bool = True, within: float = 30) -> str:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from fairlead.adapters.kernel.detach import detach_all
 from fairlead.adapters.kernel.kernel import Kernel
+from fairlead.adapters.kernel.rehearsal import rehearse
 
-__all__ = ["Kernel", "detach_all"]
+__all__ = ["Kernel", "detach_all", "rehearse"]

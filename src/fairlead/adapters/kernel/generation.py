@@ -94,6 +94,15 @@ def _load_object(name: str, directory: str, tables: Tables, constants: bytes, in
         return {program: os.dup(found.program(program)) for program in found.programs()}
 
 
+def rehearse(tables: Tables, constants: bytes) -> None:
+    """Load every object against `tables` and let go of it again; VerifierError or KernelError if the kernel refuses one."""
+    for name in OBJECTS:
+        with bpf.Object(name, read_object(name)) as found:
+            _hand_over(found, tables)
+            found.constant("options", constants)
+            found.load()
+
+
 def _hand_over(found: bpf.Object, tables: Tables) -> list[str]:
     """Give the object our tables; returns the maps that it keeps to itself."""
     own = []
