@@ -62,6 +62,10 @@ struct slots {
 
 #define DESTINATION_ID_BITS 20
 
+/* Ports that half-open probes come from: no connection of this machine has one, unless its range of local ports was widened. */
+#define PROBE_PORT_FIRST 61000
+#define PROBE_PORTS 4096
+
 enum destination_state {
 	DESTINATION_ACTIVE = 1,
 	DESTINATION_DRAIN = 2, /* keeps its flows, gets no new ones */

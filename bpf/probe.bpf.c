@@ -5,6 +5,9 @@
  * would.
  *
  * A probe that cannot be sent so is dropped, never leaked: by the main route it would reach some backend, and report on the wrong one.
+ * The kernel resets half-open probes as well as we do, for it knows of no such connection; its reset carries no mark, and the main route
+ * would lead it to some backend, perhaps through a balancer that would remember it as a flow. It is dropped.
+ *
  * Every other packet goes on to whatever other tc programs there are (TC_ACT_UNSPEC is TCX_NEXT, too).
  */
 #include <linux/bpf.h>
@@ -18,6 +21,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "rewrite.h"
+#include "select.h"
 
 #define MARK_MASK (~((1U << DESTINATION_ID_BITS) - 1))
 
@@ -46,7 +50,8 @@ static __always_inline bool encapsulate(struct __sk_buff *skb, const struct pack
 	if (l3 + sizeof(struct ipv6hdr) > (void *)(long)skb->data_end)
 		return false;
 	in.tos = inner_tos(l3, v6);
-	in.sum = v6 ? inner_sum_ipv6(p, l3) : inner_sum_ipv4(p);
+	/* ICMP sums up to zero without a pseudo-header */
+	in.sum = v6 ? inner_sum_ipv6(p, l3) : p->protocol == IPPROTO_ICMP ? 0 : inner_sum_ipv4(p);
 	if (bpf_skb_adjust_room(skb, hop->outer_length, BPF_ADJ_ROOM_MAC, flags))
 		return false;
 	if (bpf_skb_pull_data(skb, sizeof(struct ethhdr) + OUTER_MOST(outer6)))
@@ -105,11 +110,34 @@ static __always_inline int send(struct __sk_buff *skb, const bool v6)
 	return leave_by(skb, hop);
 }
 
+/* The kernel's own reset for a half-open probe: from this machine, from a port of ours, to a VIP. */
+static __always_inline bool is_stray_reset(struct __sk_buff *skb, const bool v6)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct frame f = {.length = sizeof(struct ethhdr)};
+	struct packet p = {};
+
+	if (skb->ingress_ifindex || parse(&p, &f, data, end, v6) != STEP_BALANCE || !(p.tcp_flags & TCP_RST))
+		return false;
+	if (bpf_ntohs(p.ports) - PROBE_PORT_FIRST >= (__u32)PROBE_PORTS)
+		return false;
+	return may_be_vip(&p, v6) && find_service(&p, vip_l4(v6), v6);
+}
+
+static __always_inline int send_other(struct __sk_buff *skb)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return is_stray_reset(skb, false) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return is_stray_reset(skb, true) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int probe(struct __sk_buff *skb)
 {
 	if ((skb->mark & MARK_MASK) != options.probe_mark)
-		return TC_ACT_UNSPEC;
+		return send_other(skb);
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return send(skb, false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))

@@ -295,8 +295,8 @@ def test_probes_under_way_are_bounded(space: str) -> None:
 
 
 def test_durations_read_well() -> None:
-    """Milliseconds below a second, then tenths of seconds."""
-    assert (after(0.0124), after(1.44)) == ("after 12 ms", "after 1.4 s")
+    """Tenths of milliseconds below one, milliseconds below a second, then tenths of seconds."""
+    assert (after(0.00042), after(0.0124), after(1.44)) == ("after 0.4 ms", "after 12 ms", "after 1.4 s")
 
 
 def test_a_request_never_breaks_on_odd_text() -> None:

@@ -64,7 +64,7 @@ Ended = Callable[[ProbeResult, bool], None]
 
 
 class Attempt(ABC):
-    """`ended` is called once, with the result and whether nothing at all came back; never after `abandon`."""
+    """`ended` is called once, with the result and whether it failed because nothing at all came back; never after `abandon`."""
 
     __slots__ = ("_ended", "ask", "began", "engine", "over", "phase", "silent")
 
@@ -86,7 +86,7 @@ class Attempt(ABC):
     def due(self) -> None:
         """Out of time."""
         if not self.over:
-            self._end(False, f"{self.phase} within {self.ask.check.timeout:g} s")
+            self._end(False, f"{self.phase} within {self.ask.check.timeout:g} s", self.silent)
 
     def abandon(self) -> None:
         """No result is wanted any more."""
@@ -116,14 +116,13 @@ class Attempt(ABC):
             raise
 
     def _fail(self, says: str) -> None:
-        self.silent = False
         self._end(False, f"{says} {after(time.monotonic() - self.began)}")
 
-    def _end(self, passed: bool, says: str) -> None:
+    def _end(self, passed: bool, says: str, silent: bool = False) -> None:
         if not self.over:
             self.over = True
             self.release()
-            self._ended(ProbeResult(passed, says, time.monotonic() - self.began, time.time()), self.silent)
+            self._ended(ProbeResult(passed, says, time.monotonic() - self.began, time.time()), silent)
 
     @abstractmethod
     def start(self) -> None:

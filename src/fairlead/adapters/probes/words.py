@@ -28,5 +28,7 @@ def words(error: OSError) -> str:
 
 
 def after(seconds: float) -> str:
-    """`after 12 ms`, `after 1.4 s`."""
-    return f"after {seconds * 1000:.0f} ms" if seconds < 1 else f"after {seconds:.1f} s"
+    """`after 0.4 ms`, `after 12 ms`, `after 1.4 s`."""
+    if seconds < 1:
+        return f"after {seconds * 1000:.{1 if seconds < 0.001 else 0}f} ms"
+    return f"after {seconds:.1f} s"
