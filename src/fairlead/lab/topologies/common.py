@@ -70,6 +70,7 @@ def config(title: str, interfaces: str, services: str, interval: float = 0.5, *,
 interfaces: [{interfaces}]
 address: 192.0.2.11
 address6: fd1a:b:0:10::11
+hold: 0
 {extra}
 bgp:
   as_number: 64512

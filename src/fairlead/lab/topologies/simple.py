@@ -27,6 +27,7 @@ CONFIG = """\
 interfaces: [eth0]
 address: 192.0.2.11
 address6: fd1a:b:0:10::11
+hold: 0   # announce at once; on a real site leave a new VIP its 5 s
 
 bgp:
   as_number: 64512
