@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import time
 from dataclasses import replace
@@ -39,6 +40,7 @@ from fairlead.model import Override
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
+from fairlead.pulse import Pulse, interval
 from fairlead.rehearse import Rehearsing
 from fairlead.succession import Legacy
 
@@ -101,6 +103,7 @@ class Daemon:
         self.network = Network(self._network_changed, self._plumb.set, log)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
+        self.pulse = Pulse(self._wake.set, lambda: self.reconciler.breathed, system.notify)
         self.store = Overrides(options.state)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
@@ -111,9 +114,9 @@ class Daemon:
         succession.release_signals()
         await self.network.open()
         try:
-            problems = system.machine_problems(self.options.bpffs) + self.instance.claim(self.options.socket, self.legacy.name)
-            names = self.options.interfaces or self.config.interfaces
-            await preflight.require(self.network, self.config, names, self.options.bpffs, problems)
+            problems = self.instance.claim(self.options.socket, self.legacy.name)
+            for text in await preflight.admit(self.network, self.config, self.options, problems):
+                self.log(Warned(text))
             await self._start()
             await self._serve()
         finally:
@@ -218,6 +221,7 @@ class Daemon:
             self._sweeping,
             self._plumbing,
             self._follow_reloads,
+            self._beating,
             self.ending.await_confirmation,
         )
         self._wake.set()
@@ -282,6 +286,7 @@ class Daemon:
             self._wake.clear()
             self._take_facts()
             await self.reconciler.run_pass()
+            self.pulse.passed()
             self.prober.set(self.reconciler.targets())
             self._rubbish.set()
 
@@ -300,6 +305,9 @@ class Daemon:
                 await self.parts.watch()
                 await self.presence.follow(self.kernel, self.parts.managed(), self.parts.config.attach_delay)
                 self._wake.set()
+
+    async def _beating(self) -> None:
+        await self.pulse.beat(interval(os.environ))
 
     async def _collecting(self) -> None:
         """Free what passes have unpointed; grace periods are long, so passes go on meanwhile."""

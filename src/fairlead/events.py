@@ -19,6 +19,11 @@ class Event:
     level: ClassVar[int] = 6
 
     @property
+    def severity(self) -> int:
+        """That of this one event, where it is not that of all of its type."""
+        return self.level
+
+    @property
     def name(self) -> str:
         """The type's name in the log: `BackendDown` is `backend-down`."""
         words = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(self).__name__)
@@ -118,6 +123,41 @@ class ReloadRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Applied(Event):
+    level: ClassVar[int] = 5
+    config: str
+    operations: int
+
+    def __str__(self) -> str:
+        count = f"{self.operations} operation{'s' * (self.operations != 1)}" if self.operations else "nothing has changed"
+        return f"applied {self.config}: {count}"
+
+
+@dataclass(frozen=True, slots=True)
+class Overridden(Event):
+    level: ClassVar[int] = 5
+    backend: Address
+    service: ServiceKey | None
+    says: str
+    who: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} for {self.service or 'all its services'}: {self.says}, by {self.who}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared(Event):
+    level: ClassVar[int] = 5
+    backend: Address
+    service: ServiceKey | None
+    says: str
+    who: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} for {self.service or 'all its services'}: no longer {self.says}, by {self.who}"
+
+
+@dataclass(frozen=True, slots=True)
 class Operated(Event):
     """An operation was carried out; `text` is the text of the operation."""
 
@@ -161,9 +201,80 @@ class BackendDown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BackendSuppressed(Event):
+    level: ClassVar[int] = 4
+    service: ServiceKey
+    backend: Address
+    says: str
+
+    def __str__(self) -> str:
+        return f"backend {self.backend} of {self.service} {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendReleased(Event):
+    level: ClassVar[int] = 5
+    service: ServiceKey
+    backend: Address
+
+    def __str__(self) -> str:
+        return f"backend {self.backend} of {self.service} may have new flows again: its penalty has decayed"
+
+
+@dataclass(frozen=True, slots=True)
+class PanicBegan(Event):
+    level: ClassVar[int] = 3
+    service: ServiceKey
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class PanicEnded(Event):
+    level: ClassVar[int] = 5
+    service: ServiceKey
+
+    def __str__(self) -> str:
+        return f"{self.service}: enough backends are healthy again, the panic is over"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupsUsed(Event):
+    level: ClassVar[int] = 4
+    service: ServiceKey
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupsRested(Event):
+    level: ClassVar[int] = 5
+    service: ServiceKey
+
+    def __str__(self) -> str:
+        return f"{self.service}: backups get no new flows any more"
+
+
+# Of what happens to a VIP with services of some priority; without one the level belongs to the type.
+_SEVERITY = {"critical": 3, "high": 4, "medium": 5, "low": 6}
+
+
+@dataclass(frozen=True, slots=True)
 class VipUp(Event):
+    """`priority` is that of the most important of its services."""
+
     level: ClassVar[int] = 5
     vip: Address
+    priority: str = ""
+
+    @property
+    def severity(self) -> int:
+        """By the priority."""
+        return _SEVERITY.get(self.priority, self.level)
 
     def __str__(self) -> str:
         return f"VIP {self.vip} is up"
@@ -171,9 +282,17 @@ class VipUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class VipDown(Event):
+    """`priority` is that of the most important of its services."""
+
     level: ClassVar[int] = 4
     vip: Address
     says: str
+    priority: str = ""
+
+    @property
+    def severity(self) -> int:
+        """By the priority."""
+        return _SEVERITY.get(self.priority, self.level)
 
     def __str__(self) -> str:
         return f"VIP {self.vip} is down: {self.says}"

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
+from fairlead.adapters.overrides import Overrides
 from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
+from fairlead.core.overrides import overlaid
 from fairlead.ending import Ending
-from fairlead.model import Config, Keys, Link
+from fairlead.model import Config, Keys, Link, Override
 from fairlead.preflight import Options
 from fairlead.presence import Presence
-from fairlead.reconcile import Reconciler
+from fairlead.rehearse import Rehearsing
 
 
 @dataclass(slots=True)
 class Parts:
     """The parts of a run that has come up.
 
-    `config` is the running configuration as its file says it; `changed` wakes the pass and the look at the interfaces.
+    `config` is the running configuration as its file `source` says it, `overrides` what operators said over it; who
+    changes any of them holds `changing`. `changed` wakes the pass and the look at the interfaces.
     """
 
     options: Options
@@ -32,17 +36,29 @@ class Parts:
     keys: Keys
     started: float  # Unix time
     kernel: Kernel
-    reconciler: Reconciler
+    reconciler: Rehearsing
     network: Network
     presence: Presence
     underlay: Underlay
     speaker: Speaker
     changed: Callable[[], None]
     ending: Ending
+    source: str
+    store: Overrides
+    overrides: tuple[Override, ...]
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def names(self, config: Config) -> tuple[str, ...]:
+        """The interfaces that a configuration means, as they are named: those of the command line win."""
+        return self.options.interfaces or config.interfaces
+
+    def overlaid(self, config: Config) -> Config:
+        """A configuration as it is worked by, with what operators said over it."""
+        return overlaid(config, self.overrides)
 
     def managed(self) -> list[Link]:
         """The interfaces that Fairlead runs on."""
-        return self.network.managed(self.options.interfaces or self.config.interfaces)
+        return self.network.managed(self.names(self.config))
 
     async def watch(self) -> None:
         """Follow whatever the running configuration depends on in the kernel's network."""
@@ -58,5 +74,13 @@ class Parts:
 
     def warn(self) -> None:
         """What the running configuration gives cause to warn of."""
+        self.presence.warn("source", elsewhere(self.source, self.options.config))
         self.presence.warn("config", [str(problem) for problem in self.config.warnings])
         self.presence.warn("limits", unmet(self.kernel.geometry, self.config.limits, self.config.timeouts))
+
+
+def elsewhere(source: str, started_with: str) -> list[str]:
+    """A warning if the running configuration is not the one that the next reload or start will read."""
+    if os.path.realpath(source) == os.path.realpath(started_with):
+        return []
+    return [f"the running configuration is that of {source}: the next reload or start reads {started_with}"]

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from fairlead import config as configuration
+from fairlead import doctor
 from fairlead.adapters import system
-from fairlead.adapters.netlink import RTN_LOCAL, Network
+from fairlead.adapters.netlink import Network
+from fairlead.core.doctor import refusals
 from fairlead.core.flow_time import misfit
 from fairlead.errors import Refused
 from fairlead.model import Address, Config, Geometry, Link
+from fairlead.model.machine import Level
 
 OTHER_KEY = "the cluster's key cannot change while flows hang on it: `fairlead detach`, then start again"
 _SOMEWHERE = (ip_address("203.0.113.1"), ip_address("2001:db8:ffff::1"))  # RFC 5737, 3849: looked up, never sent to
@@ -39,6 +42,11 @@ def load(path: str) -> Config:
         raise Refused([f"cannot read {path}: {e.strerror}"]) from None
     except UnicodeError:
         raise Refused([f"cannot read {path}: it is not UTF-8"]) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: str) -> Config:
+    """The configuration in a text; `path` names it. ConfigError."""
     return configuration.parse(text, path)
 
 
@@ -72,24 +80,19 @@ def require_fitting(present: Geometry, config: Config) -> None:
 
 async def require(network: Network, config: Config, names: Sequence[str], bpffs: str, problems: Sequence[str]) -> None:
     """Refused if there are any problems, with all there are: those that are known already, and what does not fit this machine."""
-    found = [*problems, *await misfits(network, config, names, bpffs)]
+    found = [*problems, *refusals(await doctor.misfits(network, config, names, bpffs))]
     if found:
         raise Refused(found)
 
 
-async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[str]:
-    """Why this configuration cannot run on this machine's network, as sentences."""
-    links = network.managed(names)
-    here = {a.ip for found in network.addresses().values() for a in found}
-    own = own_addresses(network, network.related(links, config.vlans))
-    members = [link.name for link in links if link.bond]
-    problems = network.misnamed(names) + system.interface_problems([*names, *members], network.links(), bpffs)
-    problems += system.address_problems(config, own, here) if links else []
-    for vip in config.vips():
-        answer = await network.route(vip)
-        problem = system.vip_problem(vip, local=answer.kind == RTN_LOCAL or vip in here, error=answer.error)
-        problems += [problem] if problem else []
-    return problems
+async def admit(network: Network, config: Config, options: Options, problems: Sequence[str]) -> list[str]:
+    """Before a start: Refused if anything fails; else what there is to warn of, but for what a daemon looks after by itself."""
+    names = options.interfaces or config.interfaces
+    findings = await doctor.examine(network, config, names, options.bpffs, options.state)
+    found = [*problems, *refusals(findings)]
+    if found:
+        raise Refused(found)
+    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"rp_filter", "offloads", "link"}]
 
 
 async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[str]:

@@ -6,8 +6,14 @@
     POST /v1/restart   hand over to what is installed now, in the same process; 409 if that could not take over
     POST /v1/confirm   keep running: answers to `--confirm`; 409 if nothing waits for it
     POST /v1/reattach?interface=NAME   put the programs on a NIC, or on all members of a bond, anew; 409 if it is none of ours
+    GET  /v1/flows?backend=&service=   the live entries of the flow table by service and backend
+    POST /v1/plan?path=&max-moved=     body: a configuration; model.Change, what it would do. 400 with its problems if it is bad
+    POST /v1/apply?path=&max-moved=    the same, and work by it; 409 with model.Change if it moves more than `max-moved` percent
+    POST /v1/override?backend=&service=&state=&weight=   over the configuration, for one service or all
+    POST /v1/clear?backend=&service=   take that back; without a backend all of it
 
-What is behind each of them is handed in. Errors are `{"error": text}`.
+What is behind each of them is handed in. Errors are `{"error": text}`. Who asks is the user of the connecting process; root may
+say for whom it asks in the header `fairlead-user`.
 """
 
 from __future__ import annotations
@@ -18,8 +24,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import pwd
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import uvicorn
@@ -27,18 +35,36 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fairlead.errors import FairleadError
+from fairlead.errors import ConfigError, FairleadError, Refused
 from fairlead.model import Status
 
 SOCKET_MODE = 0o660
 DIRECTORY_MODE = 0o750
 BACKLOG = 128
+LARGEST_BODY = 64 << 20  # bytes
+_LONGEST_NAME = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """One request: the words behind its `?`, its body, and a name for who asks."""
+
+    words: Mapping[str, str]
+    body: str
+    who: str
+
+
+Call = Callable[[Question], Awaitable[object]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handlers:
-    """What the API serves. All but the first two answer with sentences, or raise FairleadError."""
+    """What the API serves. All but the first two answer with sentences, or raise FairleadError.
+
+    `calls` are by method and path, as in "POST /v1/plan": they answer with any value that JSON has a form for.
+    """
 
     status: Callable[[], Awaitable[Status]]
     events: Callable[[], list[dict[str, object]]]
@@ -46,6 +72,7 @@ class Handlers:
     confirm: Callable[[], Awaitable[str]]
     reattach: Callable[[str], Awaitable[str]]
     restart: Callable[[], Awaitable[str]]
+    calls: Mapping[str, Call] = dataclasses.field(default_factory=dict)
 
 
 def encode(value: object) -> bytes:
@@ -97,9 +124,44 @@ def application(handlers: Handlers) -> Starlette:
             Route("/v1/restart", verb(handlers.restart), methods=["POST"]),
             Route("/v1/confirm", verb(handlers.confirm), methods=["POST"]),
             Route("/v1/reattach", reattach, methods=["POST"]),
+            *(Route(name.split()[1], _called(call), methods=[name.split()[0]]) for name, call in handlers.calls.items()),
         ],
         exception_handlers={404: _no_such, 405: _no_such, 500: _broken},
     )
+
+
+def _called(call: Call) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            body = await _body(request)
+            found = await call(Question(dict(request.query_params), body, _who(request)))
+        except ConfigError as e:
+            return _answer({"error": str(e)}, 400)
+        except FairleadError as e:
+            return _answer({"error": str(e)}, 409)
+        code = 409 if getattr(found, "refused", "") else 200
+        return Response(await asyncio.to_thread(encode, found), code, media_type="application/json")
+
+    return answer
+
+
+async def _body(request: Request) -> str:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST_BODY:
+            raise Refused([f"the body is larger than {LARGEST_BODY >> 20} MiB"])
+        parts.append(part)
+    try:
+        return b"".join(parts).decode()
+    except UnicodeError:
+        raise Refused(["the body is not UTF-8"]) from None
+
+
+def _who(request: Request) -> str:
+    name, uid = request.client or ("somebody", -1)
+    says = request.headers.get("fairlead-user", "")
+    return f"{says} ({name})" if uid == 0 and says.isprintable() and 0 < len(says) <= _LONGEST_NAME else name
 
 
 async def _no_such(request: Request, _: Exception) -> Response:
@@ -108,6 +170,24 @@ async def _no_such(request: Request, _: Exception) -> Response:
 
 async def _broken(_: Request, error: Exception) -> Response:
     return _answer({"error": f"{type(error).__name__}: {error}"}, 500)
+
+
+class _Peered(HttpToolsProtocol):
+    """Knows who connected: of a unix socket the kernel says it (SO_PEERCRED, unix(7))."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the class above it
+        """The client's address is the user's name and number."""
+        super().connection_made(transport)
+        own = transport.get_extra_info("socket")
+        _, uid, _ = struct.unpack("3i", own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        self.client = (_user(uid), uid)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 class _Embedded(uvicorn.Server):
@@ -149,7 +229,7 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            http="httptools",
+            http=_Peered,
             timeout_graceful_shutdown=1,
         )
         self._server = _Embedded(config)

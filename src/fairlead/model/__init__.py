@@ -45,6 +45,7 @@ from fairlead.model.facts import (
     ProbeResult,
     ProbeTarget,
 )
+from fairlead.model.flows import BackendFlows, FlowsInState, FlowTable, ServiceFlows
 from fairlead.model.layout import (
     Geometry,
     Keys,
@@ -75,6 +76,7 @@ __all__ = [
     "Address",
     "AdminState",
     "Backend",
+    "BackendFlows",
     "BackendShare",
     "BackendStatus",
     "Change",
@@ -84,6 +86,8 @@ __all__ = [
     "Cluster",
     "Config",
     "Damping",
+    "FlowTable",
+    "FlowsInState",
     "Geometry",
     "Health",
     "InterfaceStatus",
@@ -116,6 +120,7 @@ __all__ = [
     "Scheduler",
     "Service",
     "ServiceChange",
+    "ServiceFlows",
     "ServiceKey",
     "ServiceStatus",
     "Severity",

@@ -214,12 +214,31 @@ class Kernel:
         now = self._jiffies.now()
         return now >> self.geometry.fine_shift & 255, now >> self.geometry.coarse_shift & 255
 
+    def flow_survey(self, ids: Sequence[int]) -> list[dict[int, tuple[int, float, float]]]:
+        """For each id, by flow state: (entries, youngest, oldest), ages in seconds. A scan of the whole table: in a thread."""
+        fine, coarse = self.ticks()
+        found = flows.survey(
+            self.view("flows"),
+            ids,
+            destinations=self.geometry.destinations,
+            fine_now=fine,
+            coarse_now=coarse,
+            timeouts=self._timeouts(),
+        )
+        return [{state: self._aged(state, *cell) for state, cell in each.items()} for each in found]
+
+    def _aged(self, state: int, entries: int, youngest: int, oldest: int) -> tuple[int, float, float]:
+        established = state == LAYOUT.constants["FLOW_ESTABLISHED"]
+        tick = (1 << (self.geometry.coarse_shift if established else self.geometry.fine_shift)) / self.geometry.hz
+        return entries, youngest * tick, oldest * tick
+
+    def _timeouts(self) -> bytes:
+        timeouts = memory.load(self.view("settings"), 0).to_bytes(8, "little")
+        return timeouts if timeouts != bytes(8) else _FOR_EVER  # not set yet: nothing has an age
+
     def sweep(self, owned: bytes) -> int:
         """Clear expired flows and those whose destination has no bit in `owned`; returns how many. Call it in a thread."""
-        timeouts = memory.load(self.view("settings"), 0).to_bytes(8, "little")
-        if timeouts == bytes(8):  # not set yet: nothing has an age
-            timeouts = _FOR_EVER
-        cleared = 0
+        timeouts, cleared = self._timeouts(), 0
         for first in range(0, self.geometry.buckets, _SWEEP_BUCKETS):
             last = min(first + _SWEEP_BUCKETS, self.geometry.buckets)
             fine, coarse = self.ticks()

@@ -1,0 +1,65 @@
+"""What a new configuration changes beside the tables, as text: the operations of `plan` that no row shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.model import Config, Service
+
+# Fields of a service that show in no row, under the names of the configuration.
+_BESIDE = {
+    "name": "name",
+    "description": "description",
+    "priority": "priority",
+    "checks": "checks",
+    "need": "need",
+    "hold": "hold",
+    "panic": "panic",
+    "damping": "damping",
+}
+
+
+def notes(before: Config, after: Config) -> list[str]:
+    """One line for each thing that is worked by differently from now on."""
+    return [*_settings(before, after), *_services(before, after), *_peers(before, after)]
+
+
+def _settings(before: Config, after: Config) -> Iterator[str]:
+    if before.interfaces != after.interfaces:
+        yield f"run on {', '.join(after.interfaces) or 'the interfaces of the command line'}"
+    if before.probe.mark != after.probe.mark:
+        yield f"replace the programs: probes are marked {after.probe.mark:#x}"
+    elif before.probe != after.probe:
+        yield "set rule and route of probes"
+    for name in ("address", "address6"):
+        if getattr(before, name) != getattr(after, name):
+            yield f"set {name} {getattr(after, name)}"
+    for name, text in (("vlans", "vlans"), ("attach_delay", "attach-delay"), ("limits", "limits")):
+        if getattr(before, name) != getattr(after, name):
+            yield f"set {text}"
+
+
+def _services(before: Config, after: Config) -> Iterator[str]:
+    old = {service.key: service for service in before.services}
+    for service in after.services:
+        was = old.get(service.key)
+        changed = [text for name, text in _BESIDE.items() if was is not None and getattr(was, name) != getattr(service, name)]
+        if was is not None and _backups(was) != _backups(service):
+            changed.append("backups")
+        if changed:
+            yield f"set {', '.join(changed)} of {service.key}"
+
+
+def _backups(service: Service) -> set[object]:
+    return {b.address for b in service.backends if b.backup}
+
+
+def _peers(before: Config, after: Config) -> Iterator[str]:
+    old, new = ({peer.address: peer for peer in config.peers} for config in (before, after))
+    for address in old.keys() - new.keys():
+        yield f"remove BGP peer {address}"
+    for address, peer in new.items():
+        if address not in old:
+            yield f"add BGP peer {address}"
+        elif old[address] != peer:
+            yield f"set BGP peer {address}"
