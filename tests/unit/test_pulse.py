@@ -1,0 +1,70 @@
+"""The watchdog's beat: given while passes end or move on, withheld when they do not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fairlead.pulse import Pulse, interval
+
+
+class Patient:
+    """A daemon without the daemon: what it is asked for and what it says."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.position = 0.0
+        self.said: list[str] = []
+        self.pulse = Pulse(self.ask, lambda: self.position, self.said.append)
+
+    def ask(self) -> None:
+        self.asked += 1
+
+
+def test_a_pass_that_ends_is_life() -> None:
+    """Each beat asks for a pass, and the next one is given if it has ended."""
+    patient = Patient()
+    patient.pulse.once()
+    for _ in range(3):
+        patient.pulse.passed()
+        patient.pulse.once()
+    assert patient.asked == 4
+    assert patient.said == ["WATCHDOG=1"] * 3
+
+
+def test_a_pass_that_stands_still_is_none() -> None:
+    """A pass that neither ends nor moves is not covered up for, though the loop turns; when it moves again, the beat is back."""
+    patient = Patient()
+    patient.position = 1.0
+    patient.pulse.once()
+    assert patient.said == ["WATCHDOG=1"], "it moves"
+    for _ in range(5):
+        patient.pulse.once()
+    assert patient.said == ["WATCHDOG=1"]
+    patient.position = 2.0
+    patient.pulse.once()
+    assert patient.said == ["WATCHDOG=1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 10.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 10.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_interval(environment: dict[str, str], seconds: float | None) -> None:
+    """A third of what the service manager allows; nothing where it wants no beats, or those of another process."""
+    assert interval(environment) == seconds
+
+
+async def test_without_a_watchdog_nothing_beats() -> None:
+    """Where nobody counts, no pass is asked for."""
+    patient = Patient()
+    await patient.pulse.beat(None)
+    assert not patient.asked
