@@ -8,11 +8,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fairlead.cli import online
@@ -28,6 +30,13 @@ HELD = 24  # connections that are asked over again at the end
 BACKENDS = ("backend1", "backend2", "backend3")
 # TCP that shares two cores with everything else may lose a segment to scheduling; a hole in the data plane would cost hundreds
 RETRANSMITS = 0.002
+Known = dict[str, tuple[int, str, int]]  # of each backend of each service: its id, its state, its packets
+_NOBODY = 65534
+_CAPABILITIES = "-all,+bpf,+net_admin,+net_raw,+perfmon,+net_bind_service"
+_ONLY_CAPABILITIES = (
+    *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
+    *(f"--{which}={_CAPABILITIES}" for which in ("inh-caps", "ambient-caps", "bounding-set")),
+)
 
 
 def quiet(config: str) -> str:
@@ -159,6 +168,8 @@ class Balancer:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.socket = lab.env()["FAIRLEAD_SOCKET"]
+        self._known: Known | None = None
+        self._mark = 0
 
     def status(self) -> dict[str, Any]:
         """What the daemon says; OSError or NoDaemon while there is none."""
@@ -200,11 +211,74 @@ class Balancer:
         before = self.status()["started"]
         code, body = online.ask(self.socket, "POST", "/v1/restart")
         assert code == 200, body
-        return eventually(lambda: (now := self.status())["started"] != before and now, every=0.02)
+        found: dict[str, Any] = eventually(lambda: (now := self.status())["started"] != before and now, every=0.02)
+        return found
 
     def started(self) -> dict[str, Any]:
         """The status, once it answers."""
-        return eventually(lambda: self._answers(), 20, every=0.02)
+        found = eventually(self._answers, 20, every=0.02)
+        assert found is not None
+        return found
+
+    def require_continued(self) -> None:
+        """What the daemon says is what the one before it said: ids, states, and counters that go on. To be asked now and then."""
+        before, now = self._known, _known(self.started())
+        self._known = now
+        if before is not None:
+            for name, (number, state, packets) in now.items():
+                assert (number, state) == before[name][:2], f"{name}: {before[name]}, then {now[name]}"
+                assert packets >= before[name][2], f"{name} lost packets from its counter: {before[name]}, then {now[name]}"
+
+    def program(self) -> dict[str, Any]:
+        """What bpftool says of the program that the link on eth0 runs."""
+        (link,) = Path(self.lab.env()["FAIRLEAD_BPFFS"], "links").glob("xdp-*")
+        number = json.loads(_bpftool("link", "show", "pinned", str(link)))["prog_id"]
+        found: dict[str, Any] = json.loads(_bpftool("prog", "show", "id", str(number)))
+        return found
+
+    def replace_program(self) -> None:
+        """A reload with another probe mark, which is a constant of the programs; returns once the new ones run."""
+        before = self.program()["id"]
+        self._mark = 0xF00 + (self._mark + 1) % 256
+        config = re.sub(r"(?m)^probe:.*\n", "", self.lab.config_path.read_text())
+        self.lab.config_path.write_text(f"probe: {{mark: {self._mark}}}\n{config}")
+        code, body = online.ask(self.socket, "POST", "/v1/reload")
+        assert code == 200, body
+        assert self.program()["id"] != before
+
+    @contextmanager
+    def unprivileged(self) -> Iterator[None]:
+        """What is started in the block has another user, and of root's rights the five capabilities that Fairlead needs."""
+        services = self.lab.directory / "services.json"
+        was = services.read_text()
+        found = json.loads(was)
+        found["balancer1"]["argv"] = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            _opened(),
+            "sh",
+            *_ONLY_CAPABILITIES,
+            *found["balancer1"]["argv"],
+        ]
+        services.write_text(json.dumps(found))
+        home, pins = self.lab.home("balancer1"), self.lab.directory / "bpffs"
+        mine = [home, *home.rglob("*"), pins, *pins.rglob("*")]
+        owners = [(path, path.stat().st_uid) for path in mine]
+        for path in mine:
+            os.chown(path, _NOBODY, _NOBODY)
+        try:
+            yield
+        finally:
+            services.write_text(was)
+            for path, owner in owners:
+                with suppress(FileNotFoundError):
+                    os.chown(path, owner, owner)
+
+    def user(self) -> int:
+        """The user that the daemon runs as."""
+        return Path(f"/proc/{self.lab.pid()}").stat().st_uid
 
     def _answers(self) -> dict[str, Any] | None:
         try:
@@ -212,6 +286,41 @@ class Balancer:
         except online.NoDaemon:
             assert self.state() == "running", (self.lab.home("balancer1") / "log").read_text()[-3000:]
             return None
+
+
+def _opened() -> str:
+    """A shell script that runs its arguments where everybody may go to the interpreter and to this package.
+
+    A directory that others may not enter is covered by an empty one, into which only what is needed is mounted again.
+    """
+    needed: dict[Path, set[str]] = {}
+    for path in {
+        Path(sys.base_prefix).resolve(),
+        Path(sys.prefix).resolve(),
+        *(Path(each).resolve() for each in sys.path if each),
+    }:
+        for parent in reversed(path.parents):
+            if parent.exists() and not parent.stat().st_mode & 1:
+                needed.setdefault(parent, set()).add(path.relative_to(parent).parts[0])
+                break
+    lines = []
+    for parent, names in needed.items():
+        lines += [f"mount --bind {parent} /mnt", f"mount -t tmpfs -o mode=755 none {parent}"]
+        lines += [f"mkdir {parent}/{name}; mount --bind /mnt/{name} {parent}/{name}" for name in sorted(names)]
+        lines.append("umount -l /mnt")
+    return "\n".join([*lines, 'exec "$@"'])
+
+
+def _known(status: dict[str, Any]) -> Known:
+    found = {}
+    for service in status["services"]:
+        name = f"{service['vip']} {service['port']}/{service['protocol']}"
+        found |= {f"{name} {b['address']}": (b["destination"], b["state"], b["packets"]) for b in service["backends"]}
+    return found
+
+
+def _bpftool(*words: str) -> str:
+    return subprocess.run(["bpftool", "-j", *words], check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 take PORT                    note the number of every UDP datagram, digest every TCP connection; on a line of input print which
                              numbers came: {STREAM: {"came": base64 of a bitmap, zlib, "twice": n}}
 stream NAME ADDRESS PORT RATE FLOWS   numbered datagrams at a constant rate, from so many ports in turn; when input ends print
-                             {"sent": n, "late": seconds}. After a pause (ours, not the network's) it goes on at its rate: no burst
+                             {"sent": n, "late": seconds}. After a pause of its own it goes on at its rate: no burst
 pour ADDRESS PORT MB/S       one TCP connection with random bytes at a pace; when input ends print
                              {"sent", "sink": count and SHA-256 of either end, "retransmits", "segments"}
 """
