@@ -19,14 +19,14 @@ from fairlead.core.diff_shared import free_op
 from fairlead.core.facts import Facts, Past
 from fairlead.core.garbage import uncollected
 from fairlead.core.ids import Item, Kind
+from fairlead.core.moment import Moment
 from fairlead.core.planner import Planner
+from fairlead.core.progress import Progress
 from fairlead.core.report import CountersOf, Report, counted, service_status, table_status, tables_hash, with_totals
-from fairlead.core.rests import Rests
 from fairlead.core.rows import Rows, service_key, vip_key
 from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
-from fairlead.core.wants import WantService
 from fairlead.errors import KernelError
 from fairlead.events import Event, Operated, OperationFailed, Repaired
 from fairlead.model import (
@@ -69,6 +69,7 @@ class Reconciler:
         keys: Keys,
         log: Callable[[Event], None],
         clock: Callable[[], float],
+        steady: Callable[[], float] | None = None,
         maglev: MaglevFill,
         rendezvous: RendezvousFill = rendezvous_reference,
         announce: Callable[[tuple[Route, ...]], None] = lambda _: None,
@@ -77,20 +78,19 @@ class Reconciler:
         self.wake: Callable[[], None] = lambda: None
         self.changed = False
         self.repairs = 0
-        self._tables, self._log, self._clock = tables, log, clock
+        self._tables, self._log, self._clock, self._steady = tables, log, clock, steady or clock
         self._maglev, self._rendezvous = maglev, rendezvous
         self._rows = Rows(tables.layout)
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
         self._facts = Facts(self._past)
         self._links: tuple[Link, ...] | None = None
         self._planner = Planner(self._rows, log)
-        self._done: dict[ServiceKey, WantService] = {}
-        self._rests = Rests(clock)
+        self._progress = Progress(self._steady)
         self._announcer = Announcer(log, announce)
         self._targets = Targets()
         self._pass_lock, self._collect_lock = asyncio.Lock(), asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._breathed = 0.0
+        self.breathed = 0.0  # when a pass last moved on, by the loop's clock
         self._repairing = False
 
     # ----------------------------------------------------------------------------------------------------------------- facts in
@@ -102,7 +102,7 @@ class Reconciler:
     @uncollected()
     def set_config(self, config: Config) -> None:
         """The configuration as it is now."""
-        self._facts.set_config(config, self._announcer.routes.keys(), self._clock())
+        self._facts.set_config(config, self._announcer.routes.keys(), self._now())
         self._touch()
 
     @uncollected()
@@ -120,12 +120,15 @@ class Reconciler:
 
     def probed(self, key: ProbeKey, result: ProbeResult) -> None:
         """One answer to one question of a health check, whoever asked it."""
-        if self._facts.probed(key, result):
+        if self._facts.probed(key, result, self._now()):
             self._touch()
 
     def _touch(self) -> None:
         self.changed = True
         self.wake()
+
+    def _now(self) -> Moment:
+        return Moment(self._clock(), self._steady())
 
     def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
         registry = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
@@ -149,12 +152,15 @@ class Reconciler:
     @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
-        plans = [p.plan for p in self._planner.services.values()]
-        latest = self._facts.latest
-        services = tuple(service_status(self._have, p, latest(p.service.key), counters, flows) for p in plans)
-        vips = with_totals(self._announcer.status(), services)
+        now, seen = self._now(), self._facts.seen
+        services = tuple(
+            service_status(self._have, p.plan, seen(key, now), counters, flows, self._progress.applied(p.want))
+            for key, p in self._planner.services.items()
+        )
+        vips = with_totals(self._announcer.status(now.steady, self._progress.lacks), services)
         tables = table_status(self._have, flows)
-        return Report(vips, services, tables, tables_hash(self._have, self._planner.services), self.repairs)
+        troubles = tuple(self._progress.troubles())
+        return Report(vips, services, tables, tables_hash(self._have, self._planner.services), self.repairs, troubles)
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
@@ -164,8 +170,12 @@ class Reconciler:
         return bytes(owned)
 
     def deadline(self) -> float | None:
-        """The Unix time when a failed operation is due again; a timer of the loop sees to it."""
-        return self._rests.deadline()
+        """The steady moment when time alone calls for a pass; a timer of the loop sees to it.
+
+        A failed operation is due again, a VIP has been up for long enough, or a backend may have new flows again.
+        """
+        known = (self._progress.deadline(), self._announcer.deadline(self._steady()), self._facts.deadline())
+        return min((at for at in known if at is not None), default=None)
 
     # ----------------------------------------------------------------------------------------------------------------- the pass
 
@@ -180,29 +190,25 @@ class Reconciler:
         self.changed = False
         if config is None or self._facts.paths is None:
             return result
-        self._breathed = asyncio.get_running_loop().time()
+        self.breathed = asyncio.get_running_loop().time()
+        self._facts.release(self._now())
         await self._replan()
         self._announcer.replan(self._planner.vip_plans())
         self._announced(self._announcer.withdraw(), result)
         wants = [planned.want for planned in self._planner.services.values()]
         vips = self._planner.vips(config)
-        for chain in chains(self._have, config.timeouts, self._links, vips, wants, self._pending, self._tools()):
+        for chain in chains(self._have, config.timeouts, self._links, vips, wants, self._progress.pending, self._tools()):
             await self._carry_out(chain, result)
-        self._announced(self._announcer.announce(self._ready), result)
+        self._announced(self._announcer.announce(self._ready, self._steady()), result)
         self._set_timer()
         return result
 
     async def _replan(self) -> None:
-        for key in self._planner.renew(dict(self._facts.services)):
+        for key in self._planner.renew(dict(self._facts.services), self._facts.inherited, self._now()):
             self._targets.touch(key)
             if key not in self._planner.services:
-                self._done.pop(key, None)
-                self._rests.done(key)
+                self._progress.forget(key)
             await self._breathe()
-
-    def _pending(self, want: WantService) -> bool:
-        """It is not as wanted yet, and may be tried."""
-        return self._done.get(want.key) is not want and not self._rests.resting(want.key, want)
 
     def _tools(self) -> Tools:
         names = {link.ifindex: link.name for link in self._links or ()}
@@ -226,7 +232,7 @@ class Reconciler:
     async def _carry_out(self, chain: Chain, result: PassResult) -> None:
         """The operations of a chain until the first that fails; then what it had reserved and did not use goes back."""
         failed = list(chain.refusals)
-        if self._rests.resting(chain.name, self._planner.want(chain.name)):
+        if self._progress.resting(chain.name, self._planner.want(chain.name)):
             return
         for op in chain.ops:
             says = self._apply(op)
@@ -239,7 +245,7 @@ class Reconciler:
             self._log(OperationFailed(refusal.text, refusal.says))
         result.failed += failed
         result.postponed += chain.postponed
-        self._settle(chain, bool(failed))
+        self._settle(chain, failed)
 
     def _apply(self, op: Op) -> str:
         """Carry out one operation; returns what went wrong, "" if nothing did."""
@@ -256,7 +262,7 @@ class Reconciler:
             self._log(Operated(op.text, op.about))
         return ""
 
-    def _settle(self, chain: Chain, failed: bool) -> None:
+    def _settle(self, chain: Chain, failed: Sequence[Refusal]) -> None:
         """Remember whether a chain is done, or when to try it again."""
         for item in chain.reserved:
             if not self._have.holdings.uses(item):
@@ -264,28 +270,22 @@ class Reconciler:
         want = self._planner.want(chain.name)
         if want is not None:
             self._targets.touch(want.key)
-        if failed:
-            self._rests.failed(chain.name, want)
-        elif chain.postponed:
-            self._rests.postponed(chain.name, want)
-        else:
-            self._rests.done(chain.name)
-            if want is not None:
-                self._done[want.key] = want
+        failure = f"{failed[0].text}: {failed[0].says}" if failed else ""
+        self._progress.settle(chain.name, want, failure, postponed=chain.postponed)
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         at = self.deadline()
-        delay = 0.0 if at is None else max(at - self._clock(), 0.01)
+        delay = 0.0 if at is None else max(at - self._steady(), 0.01)
         self._timer = None if at is None else asyncio.get_running_loop().call_later(delay, self._touch)
 
     async def _breathe(self) -> None:
         """Let the rest of the loop run if this pass has had it for a while."""
         loop = asyncio.get_running_loop()
-        if loop.time() - self._breathed > _BREATH:
+        if loop.time() - self.breathed > _BREATH:
             await asyncio.sleep(0)
-            self._breathed = loop.time()
+            self.breathed = loop.time()
 
     # ------------------------------------------------------------------------------------------------- quarantine and read-back
 
@@ -310,7 +310,7 @@ class Reconciler:
             self._log(OperationFailed("collect what is not used any more", str(error)))
             return False
         freed = [self._free(item) for item in holdings.due(batch)]
-        if self._rests.collected():
+        if self._progress.collected():
             self._touch()
         return all(freed)
 
@@ -326,13 +326,13 @@ class Reconciler:
     async def verify(self) -> int:
         """Read everything back; what is not as confirmed is repaired. Returns the number of rows and regions that were off."""
         async with self._pass_lock:
-            self._breathed = asyncio.get_running_loop().time()
+            self.breathed = asyncio.get_running_loop().time()
             off = 0
             for found in self._have.compare(self._tables.view):
                 off += found
                 await self._breathe()
             if off:
-                self._done.clear()
+                self._progress.doubt()
                 self._repairing = True
                 try:
                     await self._pass()

@@ -18,7 +18,7 @@ _WORDS = {0: "emergency", 1: "alert", 2: "critical", 3: "error", 4: "warning", 5
 def record(event: Event, at: float) -> dict[str, object]:
     """An event as the API shows it: `at` is a Unix time, `level` a syslog severity, `about` the service or ""."""
     about = event.about if isinstance(event, Operated) else getattr(event, "service", None)
-    return {"at": at, "name": event.name, "level": event.level, "text": str(event), "about": str(about) if about else ""}
+    return {"at": at, "name": event.name, "level": event.severity, "text": str(event), "about": str(about) if about else ""}
 
 
 class Log:
@@ -34,7 +34,7 @@ class Log:
         """Keep and write one event."""
         at = self._clock()
         self._kept.append((at, event))
-        if event.level <= self._quietest:
+        if event.severity <= self._quietest:
             self._write(at, event)
 
     def recent(self) -> list[dict[str, object]]:
@@ -45,7 +45,7 @@ class Log:
         stamp = datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
         text = str(event).replace("\n", "\n    ")
         try:
-            self._out.write(f"{stamp} {_WORDS[event.level]:<7} {text}\n")
+            self._out.write(f"{stamp} {_WORDS[event.severity]:<7} {text}\n")
             self._out.flush()
         except (OSError, ValueError):  # a closed terminal must not end the daemon
             pass

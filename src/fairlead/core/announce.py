@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from fairlead.core.plan import VipPlan
 from fairlead.events import Event, VipDown, VipUp
@@ -11,7 +10,10 @@ from fairlead.model import Address, Op, Route, VipStatus, host_prefix
 
 
 class Announcer:
-    """Keeps the set of announced routes in step with the plans; `tell` gets all of them whenever they change."""
+    """Keeps the set of announced routes in step with the plans; `tell` gets all of them whenever they change.
+
+    Moments are by the steady clock.
+    """
 
     def __init__(self, log: Callable[[Event], None], tell: Callable[[tuple[Route, ...]], None]) -> None:
         self._log = log
@@ -24,9 +26,9 @@ class Announcer:
         for vip, plan in plans.items():
             before = self._plans.get(vip)
             if plan.up and (before is None or not before.up):
-                self._log(VipUp(vip))
+                self._log(VipUp(vip, plan.priority))
             elif not plan.up and before is not None and before.up:
-                self._log(VipDown(vip, plan.reason))
+                self._log(VipDown(vip, plan.reason, plan.priority))
         self._plans = dict(plans)
 
     def withdraw(self) -> list[Op]:
@@ -42,23 +44,30 @@ class Announcer:
             self._tell(tuple(self.routes.values()))
         return ops
 
-    def announce(self, ready: Callable[[Address], bool]) -> list[Op]:
+    def announce(self, ready: Callable[[Address], bool], now: float) -> list[Op]:
         """Routes to add, after everything else of a pass; `ready` says whether the tables hold all of a VIP."""
         ops = []
         for vip, plan in self._plans.items():
-            if plan.announced and vip not in self.routes and ready(vip):
+            if plan.announced and vip not in self.routes and now >= plan.since + plan.hold and ready(vip):
                 self.routes[vip] = Route(host_prefix(vip), "all its services are up")
                 ops.append(Op(f"announce {host_prefix(vip)}", ()))
         if ops:
             self._tell(tuple(self.routes.values()))
         return ops
 
-    def status(self) -> tuple[VipStatus, ...]:
-        """Every VIP with the reason why it is not announced."""
-        return tuple(self._status(plan) for plan in self._plans.values())
+    def deadline(self, now: float) -> float | None:
+        """When the next VIP has been up for long enough."""
+        held = (p.since + p.hold for p in self._plans.values() if p.announced and p.vip not in self.routes)
+        return min((at for at in held if at > now), default=None)
 
-    def _status(self, plan: VipPlan) -> VipStatus:
-        announced = plan.vip in self.routes
+    def status(self, now: float, lacks: Callable[[Address], str]) -> tuple[VipStatus, ...]:
+        """Every VIP with the reason why it is not announced; `lacks` says what the tables lack of it."""
+        return tuple(self._status(plan, now, lacks) for plan in self._plans.values())
+
+    def _status(self, plan: VipPlan, now: float, lacks: Callable[[Address], str]) -> VipStatus:
+        announced, reason = plan.vip in self.routes, plan.reason
         if plan.announced and not announced:
-            plan = replace(plan, reason="its tables are not complete yet")
-        return VipStatus(str(plan.vip), "up" if plan.up else "down", announced, "" if announced else plan.reason)
+            up_for = int(max(0.0, now - plan.since))
+            held = f"up for {up_for} of {plan.hold:g} s" if up_for < plan.hold else ""
+            reason = held or f"its tables are not complete yet{lacks(plan.vip)}"
+        return VipStatus(str(plan.vip), "up" if plan.up else "down", announced, "" if announced else reason)

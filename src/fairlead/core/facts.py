@@ -5,25 +5,50 @@ The plan of a service is cached by the identity of its `ServiceFacts`; whoever c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from fairlead.core.damping import Dampers, Penalty
 from fairlead.core.hashes import mapped
-from fairlead.core.health import NOT_CHECKED, Standing, combine, step
+from fairlead.core.health import NOT_CHECKED, Standing, check_status, combine, step, verdict
+from fairlead.core.moment import Moment
 from fairlead.core.plan import ServiceFacts
 from fairlead.core.questions import Questions
 from fairlead.core.tunnels import usable
-from fairlead.model import Address, Config, Health, NoPath, Path, ProbeKey, ProbeResult, Service, ServiceKey
+from fairlead.model import (
+    Address,
+    CheckStatus,
+    Config,
+    Health,
+    NoPath,
+    Path,
+    ProbeKey,
+    ProbeResult,
+    Service,
+    ServiceKey,
+)
 
 UNRESOLVED = NoPath("its path is not known yet")
 
 
 class Past(NamedTuple):
-    """What the registry remembers of a backend: the verdict of its checks and the Unix time since when."""
+    """What the registry remembers of a backend: the verdict of its checks and the Unix time since when, and its penalty."""
 
     healthy: bool
     since: float
+    penalty: float = 0.0
+    penalised: float = 0.0
+    suppressed: bool = False
+
+
+class Seen(NamedTuple):
+    """How a backend stands at this moment, with the latest words of its checks; `penalty` as of now, `damped` in words."""
+
+    health: Health
+    checks: tuple[CheckStatus, ...]
+    penalty: float
+    damped: str
 
 
 Standings = dict[Address, tuple[Standing, ...]]
@@ -36,12 +61,16 @@ class Facts:
         self._past = past
         self._standings: dict[ServiceKey, Standings] = {}
         self._users: dict[Address, list[ServiceKey]] = {}
+        self._dampers = Dampers()
         self.config: Config | None = None
         self.paths: Mapping[Address, Path | NoPath] | None = None
         self.services: dict[ServiceKey, ServiceFacts] = {}
         self.questions = Questions()
+        self.inherited: dict[ServiceKey, float] = {}  # steady moments since when services that were there before a start are up
 
-    def set_config(self, config: Config, announced: Collection[Address], now: float) -> None:
+    # ----------------------------------------------------------------------------------------------------------- configuration
+
+    def set_config(self, config: Config, announced: Collection[Address], now: Moment) -> None:
         """A new configuration. Standings go on where they can; a backend that is new starts down.
 
         A new service on a VIP that is announced starts up instead: it must not take the VIP away until its checks have run.
@@ -58,50 +87,91 @@ class Facts:
                 self._standings[service.key], self.services[service.key] = standings[service.key], before
                 continue
             trusted = before is None and service.key.vip in announced
-            known = _continued(service, before.service, standings[service.key], now) if before is not None else {}
+            known = _continued(service, before.service, standings[service.key], now.wall) if before is not None else {}
+            self._dampers.configure(service.key, service.damping, [b.address for b in service.backends])
             self._standings[service.key] = self._started(service, known, trusted, now)
-            self.services[service.key] = self._facts(service)
+            self._renew(service, now)
+        for key in old.keys() - self.services.keys():
+            self._dampers.forget(key)
+            self.inherited.pop(key, None)
 
-    def _started(self, service: Service, known: Standings, trusted: bool, now: float) -> Standings:
+    def _started(self, service: Service, known: Standings, trusted: bool, now: Moment) -> Standings:
         """Standings for all backends: those known go on, then what the registry remembers, then down (or up, if trusted)."""
         past = self._past(service.key)
-        fresh = (Standing(trusted, now, NOT_CHECKED, trusted),) * len(service.checks)
+        fresh = (Standing(trusted, now.wall, NOT_CHECKED, trusted),) * len(service.checks)
         found: Standings = {}
+        remembered: list[Past] = []
         for backend in service.backends:
             address = backend.address
-            remembered = past.get(mapped(address)) if past and not trusted else None
+            before = past.get(mapped(address)) if past and not trusted else None
             if address in known:
                 found[address] = known[address]
-            elif remembered is not None:
-                found[address] = (Standing(remembered.healthy, remembered.since),) * len(service.checks)
+            elif before is not None:
+                remembered.append(before)
+                found[address] = (Standing(before.healthy, before.since, inherited=True),) * len(service.checks)
+                penalty = Penalty(before.penalty, now.steady_at(before.penalised), before.suppressed)
+                self._dampers.inherit(service.key, address, penalty)
             else:
                 found[address] = fresh
+        if not known:
+            self._inherit(service, remembered, now)
         return found
 
-    def _facts(self, service: Service) -> ServiceFacts:
-        standings = self._standings[service.key]
-        healths: dict[int, Health] = {}
-        for each in standings.values():
-            if id(each) not in healths:
-                healths[id(each)] = combine(each, service.checks)
-        found = tuple(healths[id(standings[b.address])] for b in service.backends)
-        return ServiceFacts(service, found, self._paths_of(service))
+    def _inherit(self, service: Service, remembered: Iterable[Past], now: Moment) -> None:
+        """Since when the service has had as many healthy backends as it needs: its hold goes on from there."""
+        since = sorted(now.steady_at(p.since) for p in remembered if p.healthy)
+        if since and len(since) >= service.need:
+            self.inherited[service.key] = since[max(service.need, 1) - 1]
+
+    # ----------------------------------------------------------------------------------------------------- facts of one service
+
+    def _renew(self, service: Service, now: Moment) -> None:
+        key, standings = service.key, self._standings[service.key]
+        same: dict[int, Health] = {}  # of those without a result yet, which are many at a start, and alike
+        healths = tuple([self._health(service, b.address, standings[b.address], same) for b in service.backends])
+        facts = ServiceFacts(service, healths, self._paths_of(service))
+        self.services[key] = facts if service.damping is None else self._damped(facts, now)
+
+    @staticmethod
+    def _health(service: Service, address: Address, each: tuple[Standing, ...], same: dict[int, Health]) -> Health:
+        found = same.get(id(each))
+        if found is None:
+            found = combine(each, service.checks, service.key.vip, address)
+            if not any(s.at for s in each):
+                same[id(each)] = found
+        return found
+
+    def _damped(self, facts: ServiceFacts, now: Moment) -> ServiceFacts:
+        key = facts.service.key
+        damped = tuple([self._dampers.damped(key, b.address, now) for b in facts.service.backends])
+        return replace(facts, damped=damped if any(damped) else ())
 
     def _paths_of(self, service: Service) -> tuple[Path | NoPath, ...]:
         paths = self.paths or {}
         return tuple(usable(service, b.address, paths.get(b.address, UNRESOLVED), self.config) for b in service.backends)
 
-    def latest(self, key: ServiceKey) -> Callable[[Address], Health | None]:
-        """What tells the standing of a backend with the latest words of its checks; None for what is not configured any more."""
-        facts = self.services.get(key)
-        checks = facts.service.checks if facts is not None else ()
-        standings = self._standings.get(key, {})
+    def seen(self, key: ServiceKey, now: Moment) -> Callable[[Address], Seen | None]:
+        """What tells how a backend stands now; None for what is not configured any more."""
+        facts, standings = self.services.get(key), self._standings.get(key, {})
 
-        def latest_of(address: Address) -> Health | None:
+        def seen_of(address: Address) -> Seen | None:
             each = standings.get(address)
-            return None if each is None else combine(each, checks)
+            if each is None or facts is None:
+                return None
+            service = facts.service
+            damped = self._dampers.damped(key, address, now)
+            says = damped.says(service.damping, now) if damped is not None and service.damping is not None else ""
+            statuses = tuple([check_status(s, c) for s, c in zip(each, service.checks, strict=True)])
+            health = combine(each, service.checks, key.vip, address)
+            return Seen(health, statuses, self._dampers.value(key, address, now.steady), says)
 
-        return latest_of
+        return seen_of
+
+    def penalty(self, key: ServiceKey, address: Address) -> Penalty | None:
+        """What damping last noted of a backend, for the registry."""
+        return self._dampers.penalty(key, address)
+
+    # ------------------------------------------------------------------------------------------------------------------ changes
 
     def set_paths(self, paths: Mapping[Address, Path | NoPath]) -> bool:
         """The paths as they are now, all of them; whether any service is concerned."""
@@ -113,34 +183,49 @@ class Facts:
             self.services[key] = replace(self.services[key], paths=self._paths_of(self.services[key].service))
         return bool(keys)
 
-    def probed(self, key: ProbeKey, result: ProbeResult) -> bool:
+    def probed(self, key: ProbeKey, result: ProbeResult, now: Moment) -> bool:
         """One answer, for all who asked; whether it changed what the plan rests on. What nobody asked for is ignored."""
         changed = False
         for service, index in self.questions.users(key):
-            changed |= self._judge(service, key.backend, index, result)
+            changed |= self._judge(service, key.backend, index, result, now)
         return changed
 
-    def _judge(self, key: ServiceKey, address: Address, index: int, result: ProbeResult) -> bool:
+    def _judge(self, key: ServiceKey, address: Address, index: int, result: ProbeResult, now: Moment) -> bool:
         standings = self._standings[key].get(address)
         if standings is None:
             return False
         facts = self.services[key]
-        checks = facts.service.checks
-        after = (*standings[:index], step(standings[index], result, checks[index].rules), *standings[index + 1 :])
+        service = facts.service
+        after = (*standings[:index], step(standings[index], result, service.checks[index].rules), *standings[index + 1 :])
         self._standings[key][address] = after
-        before, health = combine(standings, checks), combine(after, checks)
-        if (before.up, before.reported) == (health.up, health.reported):
+        old, new = verdict(standings), verdict(after)
+        if old == new:
             return False
-        at = next(i for i, b in enumerate(facts.service.backends) if b.address == address)
-        self.services[key] = replace(facts, healths=(*facts.healths[:at], health, *facts.healths[at + 1 :]))
+        if old.up and not new.up:
+            self._dampers.fell(key, address, now.steady)
+        health = combine(after, service.checks, key.vip, address)
+        at = next(i for i, b in enumerate(service.backends) if b.address == address)
+        facts = replace(facts, healths=(*facts.healths[:at], health, *facts.healths[at + 1 :]))
+        self.services[key] = facts if service.damping is None else self._damped(facts, now)
         return True
+
+    def release(self, now: Moment) -> None:
+        """Let in again whose time of damping is over."""
+        for key in self._dampers.due(now.steady):
+            self.services[key] = self._damped(self.services[key], now)
+
+    def deadline(self) -> float | None:
+        """The steady moment when `release` has something to do."""
+        return self._dampers.deadline()
 
 
 def _continued(service: Service, before: Service, standings: Standings, now: float) -> Standings:
-    """Standings for checks that may have been edited: the verdict stays, the evidence starts anew, no edit takes anything down.
-    Standings for checks that may have been edited: the verdict stays, the evidence starts anew, no edit takes anything down.
-    """
+    """Standings for checks that may have been edited: the verdict stays, evidence starts anew, no edit takes anything down."""
     if service.checks == before.checks:
         return standings
-    known = {address: combine(each, before.checks, now) for address, each in standings.items()}
-    return {a: (Standing(h.up, h.since, NOT_CHECKED, h.reported),) * len(service.checks) for a, h in known.items()}
+    known: Standings = {}
+    for address, each in standings.items():
+        up, reported, decided = verdict(each)
+        since = max((s.since for s in each), default=now)
+        known[address] = (Standing(up, since, NOT_CHECKED, reported, inherited=decided),) * len(service.checks)
+    return known

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from fairlead.core.damping import Damped
+from fairlead.core.words import date, share
 from fairlead.model import Address, AdminState, Backend, Health, NoPath, Path, Service, ServiceKey
+
+_PRIORITIES = ("critical", "high", "medium", "low", "")
 
 
 class State(Enum):
@@ -23,7 +27,11 @@ class State(Enum):
 
 
 class BackendPlan(NamedTuple):
-    """One backend of one service. `healthy` is what the checks say, in words in `says`; `usable`: it gets new flows."""
+    """One backend of one service. `healthy` is what the checks say, in words in `says`; `usable`: it gets new flows.
+
+    `reason` ends with the words of its checks where they decided (`by_checks`), those in front of them being `front`, and is that
+    of damping where that decided (`by_damping`).
+    """
 
     backend: Backend
     state: State
@@ -32,6 +40,10 @@ class BackendPlan(NamedTuple):
     healthy: bool
     reported: bool
     says: str
+    by_checks: bool = False
+    by_damping: bool = False
+    front: str = ""
+    damped: Damped | None = None
 
     @property
     def usable(self) -> bool:
@@ -46,13 +58,18 @@ class BackendPlan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """One service. `available` counts usable backends, `reported` those of them that checks have vouched for since the start."""
+    """One service. `available` counts usable backends, `reported` those of them that checks have vouched for since the start.
+
+    `panic`: too few are healthy, so that all count as up. `backups`: too few of the others are usable, so that these are used.
+    """
 
     service: Service
     backends: tuple[BackendPlan, ...]
     available: int
     reported: int
     reason: str
+    panic: bool = False
+    backups: bool = False
 
     @property
     def up(self) -> bool:
@@ -67,21 +84,31 @@ class ServicePlan:
 
 @dataclass(frozen=True, slots=True)
 class VipPlan:
-    """One VIP; `reason` says why it is not announced, "" when it is."""
+    """One VIP; `reason` says why it may not be announced, "" when it may.
+
+    It is first announced when all its services have been up for `hold` seconds, the last of them `since` (by the steady clock).
+    """
 
     vip: Address
     up: bool
     announced: bool
     reason: str
+    hold: float = 0.0
+    since: float = 0.0
+    priority: str = ""  # of the most important of its services
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """All that the plan of one service rests on; `healths` and `paths` stand in the order of `service.backends`."""
+    """All that the plan of one service rests on; `healths`, `paths` and `damped` stand in the order of `service.backends`.
+
+    `damped` is empty where nobody is kept out.
+    """
 
     service: Service
     healths: tuple[Health, ...]
     paths: tuple[Path | NoPath, ...]
+    damped: tuple[Damped | None, ...] = ()
 
 
 def short(key: ServiceKey) -> str:
@@ -90,44 +117,117 @@ def short(key: ServiceKey) -> str:
 
 
 def plan_service(facts: ServiceFacts) -> ServicePlan:
-    """What each backend of a service should be, and whether that is enough."""
-    service = facts.service
-    zipped = zip(service.backends, facts.healths, facts.paths, strict=True)
-    backends = tuple(_plan_backend(backend, health, path) for backend, health, path in zipped)
-    usable = [b for b in backends if b.usable]
-    available = len(usable)
-    reason = "" if available >= service.need else f"{short(service.key)} has {available} of {service.need} required backends"
-    return ServicePlan(service, backends, available, sum(b.reported for b in usable), reason)
+    """What each backend of a service should be, and whether that is enough.
+
+    Backups come in when the others are too few. Where that is not enough, or there are none, and hardly any backend is healthy,
+    all count as up.
+    """
+    service, need = facts.service, max(facts.service.need, 1)
+    damped = facts.damped or (None,) * len(service.backends)
+    zipped = zip(service.backends, facts.healths, facts.paths, damped, strict=True)
+    plans = tuple([_plan_backend(*each) for each in zipped])
+    first = sum(b.usable for b in plans if not b.backend.backup)
+    second = sum(b.usable for b in plans if b.backend.backup)
+    backups = first < need and second > 0
+    panic = False
+    if not (backups and first + second >= need):
+        said = _panic(facts, plans)
+        if said:
+            panic = True
+            plans = tuple([_panicked(b, said) if _wanted(b.backend) and not b.usable else b for b in plans])
+    if second and not backups:
+        plans = tuple([_rested(b, need) if b.backend.backup and b.usable else b for b in plans])
+    return _summed(service, plans, panic=panic, backups=backups)
 
 
-def _plan_backend(backend: Backend, health: Health, path: Path | NoPath) -> BackendPlan:
-    state, reason = _judge(backend, health, path)
+def _summed(service: Service, plans: tuple[BackendPlan, ...], *, panic: bool, backups: bool) -> ServicePlan:
+    usable = [b for b in plans if b.usable]
+    reason = ""
+    if len(usable) < service.need:
+        reason = f"{short(service.key)} has {len(usable)} of {service.need} required backends"
+    elif panic:
+        reason = f"panic: fewer than {share(service.panic)} of its backends are healthy, so all count as up"
+    elif backups:
+        own = sum(not b.backend.backup for b in usable)
+        reason = f"has {own} of {service.need} required backends without its backups, which are used"
+    return ServicePlan(service, plans, len(usable), sum(b.reported for b in usable), reason, panic, backups)
+
+
+def _wanted(backend: Backend) -> bool:
+    """The operator wants it to have flows, always."""
+    return backend.state is AdminState.ACTIVE and backend.weight > 0 and not backend.backup
+
+
+def _panic(facts: ServiceFacts, plans: Sequence[BackendPlan]) -> str:
+    """Why all backends must count as up; "" if they need not, or if it is too early to tell."""
+    if not facts.service.panic:
+        return ""
+    wanted = [(b, h) for b, h in zip(plans, facts.healths, strict=True) if _wanted(b.backend)]
+    healthy = sum(b.usable for b, _ in wanted)
+    decided = all(h.decided or b.path is None for b, h in wanted)
+    if not wanted or not decided or healthy >= facts.service.panic * len(wanted):
+        return ""
+    return f"counts as up, for only {healthy} of {len(wanted)} are healthy: "
+
+
+def _panicked(plan: BackendPlan, said: str) -> BackendPlan:
+    if plan.path is None:
+        return plan
+    return plan._replace(state=State.ACTIVE, reason=said + plan.reason, front=said)
+
+
+def _rested(plan: BackendPlan, need: int) -> BackendPlan:
+    reason = f"backup: gets new flows when fewer than {need} of the others can"
+    return plan._replace(state=State.DRAIN, reason=reason, by_checks=False)
+
+
+def _plan_backend(backend: Backend, health: Health, path: Path | NoPath, damped: Damped | None) -> BackendPlan:
+    says = path.reason if isinstance(path, NoPath) else health.reason
     found = path if isinstance(path, Path) else None
-    says = path.reason if isinstance(path, NoPath) and health.up else health.reason
-    return BackendPlan(backend, state, reason, found, health.up, health.reported, says)
+    state, reason = _judge(backend, health, path)
+    by_checks = state in (State.ACTIVE, State.DOWN) and found is not None
+    by_damping = state is State.ACTIVE and damped is not None
+    if by_damping:
+        state, reason, by_checks = State.DRAIN, "went down too often", False
+    return BackendPlan(backend, state, reason, found, health.up, health.reported, says, by_checks, by_damping, "", damped)
 
 
 def _judge(backend: Backend, health: Health, path: Path | NoPath) -> tuple[State, str]:
     if backend.state is AdminState.DISABLED:
-        return State.DISABLED, "disabled in the configuration"
-    if not health.up:
-        return State.DOWN, health.reason
+        return State.DISABLED, _by_whom(backend, "disabled")
     if isinstance(path, NoPath):
         return State.DOWN, path.reason
+    if not health.up:
+        return State.DOWN, health.reason
     if backend.state is AdminState.DRAIN:
-        return State.DRAIN, "drained in the configuration"
+        return State.DRAIN, _by_whom(backend, "drained")
     if backend.weight == 0:
-        return State.DRAIN, "weight 0"
+        said = backend.override is not None and backend.override.weight is not None
+        return State.DRAIN, _by_whom(backend, "weight 0") if said else "weight 0"
     return State.ACTIVE, health.reason
 
 
-def plan_vip(vip: Address, services: Sequence[ServicePlan]) -> VipPlan:
-    """A VIP is up when all its services are, and announced when results since the start bear that out."""
+def _by_whom(backend: Backend, what: str) -> str:
+    """Who wants a backend to get no new flows: the file, or somebody at a shell."""
+    said = backend.override
+    if said is None or (said.state is None and what != "weight 0"):
+        return f"{what} in the configuration"
+    return f"{what} by {said.who} since {date(said.at)}"
+
+
+def plan_vip(vip: Address, services: Sequence[ServicePlan], since: float = 0.0) -> VipPlan:
+    """A VIP is up when all its services are, and may be announced when results since the start bear that out.
+
+    `since` is when the last of its services went up, by the steady clock.
+    """
     down = next((s for s in services if not s.up), None)
+    priority = min((s.service.priority for s in services), key=_PRIORITIES.index, default="")
     if down is not None:
-        return VipPlan(vip, False, False, down.reason)
+        return VipPlan(vip, False, False, down.reason, priority=priority)
     waiting = next((s for s in services if not s.settled), None)
+    hold = max((s.service.hold for s in services), default=0.0)
     if waiting is None:
-        return VipPlan(vip, True, True, "")
+        return VipPlan(vip, True, True, "", hold, since, priority)
     so_far = f"{waiting.reported} of {waiting.service.need} required backends have reported"
-    return VipPlan(vip, True, False, f"{short(waiting.service.key)} waits for its checks: {so_far}")
+    reason = f"{short(waiting.service.key)} waits for its checks: {so_far}"
+    return VipPlan(vip, True, False, reason, hold, since, priority)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from fairlead.core.moment import Moment
 from fairlead.core.plan import ServiceFacts, ServicePlan, VipPlan, plan_service, plan_vip
 from fairlead.core.rows import Rows
 from fairlead.core.wants import WantService, WantVips, want_service, want_vips
-from fairlead.events import BackendDown, BackendUp, Event
+from fairlead.events import (
+    BackendDown,
+    BackendReleased,
+    BackendSuppressed,
+    BackendUp,
+    BackupsRested,
+    BackupsUsed,
+    Event,
+    PanicBegan,
+    PanicEnded,
+)
 from fairlead.model import Address, Config, ServiceKey
 
 
@@ -22,16 +33,22 @@ class Planned:
 
 
 class Planner:
-    """Keeps the last plans; says which backends went up or down."""
+    """Keeps the last plans, and since when each service is up; says what has changed for the operator."""
 
     def __init__(self, rows: Rows, log: Callable[[Event], None]) -> None:
         self._rows = rows
         self._log = log
         self._vips: tuple[Config, WantVips] | None = None
         self.services: dict[ServiceKey, Planned] = {}
+        self._up: dict[ServiceKey, float] = {}
 
-    def renew(self, services: Mapping[ServiceKey, ServiceFacts]) -> Iterator[ServiceKey]:
-        """Plan every service whose facts are another object than the last time; yields after each, and those that are no more."""
+    def renew(
+        self, services: Mapping[ServiceKey, ServiceFacts], inherited: Mapping[ServiceKey, float], now: Moment
+    ) -> Iterator[ServiceKey]:
+        """Plan every service whose facts are another object than the last time; yields after each, and those that are no more.
+
+        `inherited`: the steady moments since when services were up that have not been planned before, if they were.
+        """
         old, self.services = self.services, {}
         for key, facts in services.items():
             before = old.get(key)
@@ -40,25 +57,49 @@ class Planner:
                 continue
             plan = plan_service(facts)
             self.services[key] = Planned(facts, plan, want_service(plan, self._rows))
+            if not plan.up:
+                self._up.pop(key, None)
+            elif key not in self._up:
+                self._up[key] = inherited.get(key, now.steady) if before is None else now.steady
             if before is not None:
-                self._say_changes(before.plan, plan)
+                self._say_changes(before.plan, plan, now)
+            self._say_rules(before.plan if before is not None else None, plan)
             yield key
-        yield from old.keys() - self.services.keys()
+        for key in old.keys() - self.services.keys():
+            self._up.pop(key, None)
+            yield key
 
-    def _say_changes(self, before: ServicePlan, after: ServicePlan) -> None:
+    def _say_changes(self, before: ServicePlan, after: ServicePlan, now: Moment) -> None:
         """What was never seen before has not changed."""
-        old = {b.backend.address: b.up for b in before.backends}
+        old = {b.backend.address: b for b in before.backends}
         for backend in after.backends:
-            if old.get(backend.backend.address, backend.up) != backend.up:
+            address, key = backend.backend.address, after.service.key
+            was = old.get(address, backend)
+            if was.up != backend.up:
                 kind = BackendUp if backend.up else BackendDown
-                self._log(kind(after.service.key, backend.backend.address, backend.says))
+                self._log(kind(key, address, backend.says))
+            if backend.damped is not None and was.damped is None and after.service.damping is not None:
+                self._log(BackendSuppressed(key, address, backend.damped.says(after.service.damping, now)))
+            elif was.damped is not None and backend.damped is None:
+                self._log(BackendReleased(key, address))
+
+    def _say_rules(self, before: ServicePlan | None, after: ServicePlan) -> None:
+        """Panic and backups; a service that is new has had neither."""
+        key = after.service.key
+        if after.panic != (before is not None and before.panic):
+            self._log(PanicBegan(key, after.reason) if after.panic else PanicEnded(key))
+        if after.backups != (before is not None and before.backups):
+            self._log(BackupsUsed(key, after.reason) if after.backups else BackupsRested(key))
 
     def vip_plans(self) -> dict[Address, VipPlan]:
         """Every VIP, from the plans of its services."""
         services: dict[Address, list[ServicePlan]] = {}
         for key, planned in self.services.items():
             services.setdefault(key.vip, []).append(planned.plan)
-        return {vip: plan_vip(vip, plans) for vip, plans in services.items()}
+        return {vip: plan_vip(vip, plans, self._up_since(plans)) for vip, plans in services.items()}
+
+    def _up_since(self, plans: Iterable[ServicePlan]) -> float:
+        return max((self._up.get(p.service.key, 0.0) for p in plans), default=0.0)
 
     def vips(self, config: Config) -> WantVips:
         """The rows of all VIPs of a configuration."""

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from fairlead.core.facts import Seen
 from fairlead.core.hashes import known
 from fairlead.core.ids import Kind
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import service_key
 from fairlead.core.steps import LIMIT_OF
 from fairlead.core.tables import Have
-from fairlead.model import Address, BackendStatus, Health, ServiceKey, ServiceStatus, TableStatus, VipStatus
+from fairlead.core.words import date
+from fairlead.model import Address, Backend, BackendStatus, ServiceKey, ServiceStatus, TableStatus, VipStatus
 
 Counters = tuple[int, int, int]
 _NONE = (0, 0, 0)
@@ -34,6 +36,7 @@ class Report:
     tables: tuple[TableStatus, ...]
     tables_hash: str
     repairs: int
+    warnings: tuple[str, ...] = ()  # what has failed and belongs to no service
 
 
 def counted(have: Have, view: memoryview, first: int, count: int) -> list[Counters]:
@@ -64,9 +67,10 @@ def tables_hash(have: Have, services: Iterable[ServiceKey]) -> str:
 def service_status(
     have: Have,
     plan: ServicePlan,
-    latest: Callable[[Address], Health | None],
+    seen: Callable[[Address], Seen | None],
     counters: CountersOf,
     flows: Sequence[int],
+    applied: str,
 ) -> ServiceStatus:
     """One service with its backends; counters are those of the present owner of each id."""
     service, key = plan.service, plan.service.key
@@ -76,7 +80,7 @@ def service_status(
     in_use = [number for number in ids if number]
     counts = dict(zip(in_use, counters(in_use), strict=True)) if in_use else {}
     pairs = zip(plan.backends, ids, strict=True)
-    backends = tuple([_backend(have, key.port, b, n, latest(b.backend.address), counts.get(n, _NONE), flows) for b, n in pairs])
+    backends = tuple([_backend(have, key.port, b, n, seen(b.backend.address), counts.get(n, _NONE), flows) for b, n in pairs])
     return ServiceStatus(
         name=service.name,
         vip=str(key.vip),
@@ -92,32 +96,58 @@ def service_status(
         bytes=sum(b.bytes for b in backends),
         flows=sum(b.flows for b in backends),
         new_flows=sum(b.new_flows for b in backends),
+        panic=plan.panic,
+        backups=plan.backups,
+        applied=applied,
     )
 
 
 def _backend(
-    have: Have, port: int, plan: BackendPlan, number: int, health: Health | None, counts: Counters, flows: Sequence[int]
+    have: Have, port: int, plan: BackendPlan, number: int, seen: Seen | None, counts: Counters, flows: Sequence[int]
 ) -> BackendStatus:
-    since = health.since if health is not None else 0.0
+    since = seen.health.since if seen is not None else 0.0
     packets, octets, made = counts
     if number:
         registry = have.registry(number)
         since, (a, b, c) = registry.since / 1e9, registry.base
         packets, octets, made = max(packets - a, 0), max(octets - b, 0), max(made - c, 0)
-    by_health = plan.state is State.ACTIVE or (plan.state is State.DOWN and not plan.healthy)
     return BackendStatus(
         address=known(plan.backend.address).text,
         port=port,
         state=plan.state.value,
         since=since,
-        reason=health.reason if by_health and health is not None else plan.reason,
+        reason=_reason(plan, seen),
         weight=plan.backend.weight,
         packets=packets,
         bytes=octets,
         flows=flows[number] if 0 < number < len(flows) else 0,
         new_flows=made,
         destination=number,
+        backup=plan.backend.backup,
+        penalty=round(seen.penalty, 1) if seen is not None else 0.0,
+        override=overridden(plan.backend),
+        checks=seen.checks if seen is not None else (),
     )
+
+
+def _reason(plan: BackendPlan, seen: Seen | None) -> str:
+    """That of the plan, with the words of the checks and of damping as they are now and not when the plan was made."""
+    if seen is None:
+        return plan.reason
+    reason = plan.front + seen.health.reason if plan.by_checks else plan.reason
+    if plan.damped is None or plan.usable or not seen.damped:
+        return reason
+    return seen.damped if plan.state is State.DRAIN and plan.by_damping else f"{reason}; {seen.damped}"
+
+
+def overridden(backend: Backend) -> str:
+    """What was said of a backend at a shell: `drain by root since 2026-11-23 12:04:31`; "" if nothing was."""
+    said = backend.override
+    if said is None:
+        return ""
+    what = [said.state.value] if said.state is not None else []
+    what += [f"weight {said.weight}"] if said.weight is not None else []
+    return f"{', '.join(what)} by {said.who} since {date(said.at)}"
 
 
 def with_totals(vips: Iterable[VipStatus], services: Iterable[ServiceStatus]) -> tuple[VipStatus, ...]:

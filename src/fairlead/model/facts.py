@@ -76,6 +76,7 @@ class Health:
     since: float
     reason: str
     reported: bool = False  # every check has been decided at least once since the daemon started
+    decided: bool = True  # by results, of this run or of an earlier one; False: it stands so just because it is new
 
 
 class ProbeKey(NamedTuple):

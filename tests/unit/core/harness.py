@@ -248,7 +248,7 @@ def key(vip: str = "192.0.2.10", port: int = 80, protocol: Protocol = Protocol.T
 def service(name: ServiceKey | None = None, backends=("10.1.0.11", "10.1.0.12", "10.1.0.13"), **more) -> Service:
     made = tuple(b if isinstance(b, Backend) else Backend(ip_address(b)) for b in backends)
     name = name or key()
-    return Service(name, "", made, **({"checks": (check_of(name),)} | more))
+    return Service(name, "", made, **({"checks": (check_of(name),), "hold": 0.0} | more))
 
 
 def check_of(name: ServiceKey) -> Check:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.health import Standing, combine, step
+from fairlead.core.words import asked, clock
 from fairlead.model import Check, ProbeResult, Rules
 
 CHECK = Check("http", 80)
 RULES = Rules()
+VIP, BACKEND = ip_address("192.0.2.10"), ip_address("10.1.0.12")
 
 
 def run(up: bool, results: str, rules: Rules = RULES) -> str:
@@ -94,17 +98,79 @@ def test_inherited_up_needs_a_pass():
     assert step(failed, ProbeResult(False, "503", 0.01, 2.0), RULES).reported
 
 
+def of(standings, checks=(CHECK,)):
+    return combine(standings, checks, VIP, BACKEND)
+
+
 def test_all_checks_must_pass():
     """Two checks: down if either is, with the name of the one that says so; up since the later of the two."""
     checks = (CHECK, replace(CHECK, path="/deep"))
-    good, bad = Standing(True, 3.0, "200", True), Standing(False, 7.0, "503", True)
-    health = combine((good, bad), checks)
-    assert (health.up, health.since, health.reason) == (False, 7.0, "http GET /deep port 80: 503")
-    assert combine((good, replace(good, since=9.0)), checks).since == 9.0
-    assert not combine((good, Standing(True, 1.0)), checks).reported
+    good, bad = Standing(True, 3.0, "200", True, at=9.0), Standing(False, 7.0, "503", True, at=9.0)
+    health = of((good, bad), checks)
+    assert (health.up, health.since) == (False, 7.0)
+    assert health.reason == "http GET /deep on 10.1.0.12 for 192.0.2.10:80: 503"
+    assert of((good, replace(good, since=9.0)), checks).since == 9.0
+    assert not of((good, Standing(True, 1.0)), checks).reported
+    assert of((Standing(True, 1.0), bad), checks).reported, "who is down by one check is down whatever the other says"
 
 
 def test_no_checks():
     """A backend without checks is up and has nothing to report."""
-    assert combine((), ()).up
-    assert combine((), ()).reported
+    assert of((), ()).up
+    assert of((), ()).reported
+
+
+def test_decided():
+    """New is not decided; a result that bears the verdict out decides, and so did those of an earlier run."""
+    new = Standing(False, 0.0)
+    assert not of((new,)).decided
+    assert of((step(new, ProbeResult(False, "503", 0.01, 1.0), RULES),)).decided
+    assert not of((step(new, ProbeResult(True, "200", 0.01, 1.0), RULES),)).decided
+    assert of((replace(new, inherited=True),)).decided
+
+
+@pytest.mark.parametrize(
+    ("up", "results", "says"),
+    [
+        (False, "", "not checked yet"),
+        (False, "-", "no, 1 failure since 12:00:02"),
+        (False, "---", "no, 3 failures in a row since 12:00:02"),
+        (False, "--++", "yes, 2 of 5 passes in a row"),
+        (False, "--+++++", "yes"),
+        (True, "+", "yes"),
+        (True, "++-", "no, 1 failure since 12:00:06"),
+        (True, "+--", "no, 2 failures in a row since 12:00:04"),
+        (True, "-+-", "no, 2 of 3 failed, the last 12:00:06"),
+        (True, "-+--", "no, 2 failures in a row since 12:00:06"),
+        (True, "--+", "yes, 1 of 5 passes in a row"),
+    ],
+)
+def test_sentences(up, results, says):
+    """What was asked of whom, how it went the last time, and how it stands with the rules."""
+    noon = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - the sentences are in the machine's own zone
+    state = Standing(up, noon)
+    for at, result in enumerate(results, 1):
+        passed = result == "+"
+        state = step(state, ProbeResult(passed, "yes" if passed else "no", 0.01, noon + 2 * at), RULES)
+    front = "http GET / on 10.1.0.12 for 192.0.2.10:80: " if results else ""
+    assert of((state,)).reason == front + says
+
+
+@pytest.mark.parametrize(
+    ("check", "vip", "says"),
+    [
+        (Check("https", 443, path="/healthz"), "2001:db8::10", "https GET /healthz on 10.1.0.12 for [2001:db8::10]:443"),
+        (Check("dns", 53, method="udp"), "192.0.2.10", "dns localhost A over udp on 10.1.0.12 for 192.0.2.10:53"),
+        (Check("syn", 25), "192.0.2.10", "syn on 10.1.0.12 for 192.0.2.10:25"),
+        (Check("icmp", 0), "2001:db8::10", "icmp on 10.1.0.12 for 2001:db8::10"),
+    ],
+)
+def test_questions_in_words(check, vip, says):
+    """Every type says what was asked, of whom, for which address and port."""
+    assert asked(check, ip_address(vip), BACKEND) == says
+
+
+def test_long_ago():
+    """What may have been on another day has its date."""
+    assert clock(0.0, 90000.0).startswith(("1970-01-01 ", "1969-12-31 "))
+    assert len(clock(80000.0, 90000.0)) == 8

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fairlead._native import maglev as native
 from fairlead.core.facts import Facts
 from fairlead.core.flow_time import ticks, timeouts
+from fairlead.core.moment import Moment
 from fairlead.core.plan import ServiceFacts, State, plan_service, plan_vip
 from fairlead.core.rows import Rows, chosen, named, service_key, vip_key
 from fairlead.model import (
@@ -31,6 +32,7 @@ from fairlead.model import (
 from tests.unit.core.harness import CHECK, LAYOUT, SMALL, World, config, key, path, paths_of, service
 
 A, B = ip_address("10.1.0.11"), "10.1.0.12"
+NOW = Moment(0.0, 0.0)
 UP, DOWN = Health(True, 0.0, "200", True), Health(False, 0.0, "503", True)
 
 
@@ -48,12 +50,12 @@ def judged(backend: Backend, health: Health, found: Path | NoPath):
         (AdminState.DRAIN, 1, DOWN, path(1), State.DOWN, "503"),
         (AdminState.ACTIVE, 1, DOWN, path(1), State.DOWN, "503"),
         (AdminState.ACTIVE, 1, UP, NoPath("no route"), State.DOWN, "no route"),
-        (AdminState.ACTIVE, 1, DOWN, NoPath("no route"), State.DOWN, "503"),
+        (AdminState.ACTIVE, 1, DOWN, NoPath("no route"), State.DOWN, "no route"),
         (AdminState.DISABLED, 1, DOWN, NoPath("no route"), State.DISABLED, "disabled in the configuration"),
     ],
 )
 def test_backend(state, weight, health, found, expected, reason):
-    """The operator's `disabled` first, then health, then the path, then drain; each no has its reason."""
+    """The operator's `disabled` first, then the path, without which no check passes, then health, then drain; all with reasons."""
     plan = judged(Backend(A, weight, state), health, found)
     assert (plan.state, plan.reason) == (expected, reason)
     assert plan.usable is (expected is State.ACTIVE)
@@ -107,15 +109,15 @@ def test_facts_change_for_one_service_only():
     """A fact about one service leaves the facts of the others the very same objects, on which the cache of plans rests."""
     facts = Facts(lambda _: {})
     made = config(service(), service(key(port=443), checks=(replace(CHECK, port=443),)))
-    facts.set_config(made, (), 0.0)
+    facts.set_config(made, (), NOW)
     facts.set_paths(paths_of(made))
     before = dict(facts.services)
     for _ in range(5):
-        facts.probed(ProbeKey(key().vip, A, None, CHECK), ProbeResult(True, "200", 0.01, 1.0))
+        facts.probed(ProbeKey(key().vip, A, None, CHECK), ProbeResult(True, "200", 0.01, 1.0), NOW)
     changed = [k for k in before if facts.services[k] is not before[k]]
     assert changed == [key()]
-    assert not facts.probed(ProbeKey(ip_address("192.0.2.99"), A, None, CHECK), ProbeResult(True, "200", 0.01, 1.0))
-    facts.set_config(config(service(), service(key(port=443), checks=(replace(CHECK, port=443),))), (), 0.0)
+    assert not facts.probed(ProbeKey(ip_address("192.0.2.99"), A, None, CHECK), ProbeResult(True, "200", 0.01, 1.0), NOW)
+    facts.set_config(config(service(), service(key(port=443), checks=(replace(CHECK, port=443),))), (), NOW)
     assert facts.services[key(port=443)] is before[key(port=443)]
 
 
@@ -127,17 +129,17 @@ def test_one_answer_for_all_who_asked():
     made = config(
         service(), service(key(port=443), checks=(other, strict)), service(key(port=25), (B,), checks=(CHECK,)), tunnelled
     )
-    facts.set_config(made, (), 0.0)
+    facts.set_config(made, (), NOW)
     question = ProbeKey(key().vip, A, None, replace(CHECK))
     assert list(facts.questions.users(question)) == [(key(port=25), 0), (key(), 0), (key(port=443), 1)]
     for at in range(5):
-        facts.probed(question, ProbeResult(True, "200", 0.01, float(at)))
-    assert facts.latest(key())(A).up
-    assert not facts.latest(key(port=443))(A).up, "its other check has not been asked"
-    assert facts.latest(key(port=25))(A) is None
-    assert not facts.latest(key(port=53))(A).up
-    facts.probed(question._replace(tunnel=Tunnel(TunnelKind.GRE)), ProbeResult(True, "200", 0.01, 1.0))
-    assert facts.latest(key(port=53))(A).reason == "200"
+        facts.probed(question, ProbeResult(True, "200", 0.01, float(at)), NOW)
+    assert facts.seen(key(), NOW)(A).health.up
+    assert not facts.seen(key(port=443), NOW)(A).health.up, "its other check has not been asked"
+    assert facts.seen(key(port=25), NOW)(A) is None
+    assert not facts.seen(key(port=53), NOW)(A).health.up
+    facts.probed(question._replace(tunnel=Tunnel(TunnelKind.GRE)), ProbeResult(True, "200", 0.01, 1.0), NOW)
+    assert facts.seen(key(port=53), NOW)(A).checks[0].says == "200"
 
 
 @given(st.randoms(use_true_random=False))

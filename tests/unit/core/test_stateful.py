@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
                 for b in s.backends
                 if b.state is AdminState.ACTIVE
                 and b.weight
-                and facts.latest(s.key)(b.address).up
+                and facts.seen(s.key, self.world.reconciler._now())(b.address).health.up
                 and not isinstance(self.paths[b.address], NoPath)
             }
             found = read.resolve(s.key)
