@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from fairlead.model import BackendStatus, InterfaceStatus, Problem, ServiceStatus, Status
+from fairlead.model import BackendStatus, Change, FlowTable, InterfaceStatus, Problem, ServiceStatus, Status
+from fairlead.model.machine import Finding
 
-_RIGHT = {"PACKETS", "BYTES", "FLOWS", "WEIGHT", "USED", "ROWS", "ERRORS", "PORT"}
+_RIGHT = set("PACKETS BYTES FLOWS WEIGHT USED ROWS ERRORS PORT BEFORE AFTER MOVED EMBRYONIC ESTABLISHED DATAGRAM CLOSING".split())
 _NEARLY_FULL = 0.9  # of a table's rows
+_FLOW_STATES = ("embryonic", "established", "datagram", "closing")
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
@@ -63,6 +65,7 @@ def status(s: Status, now: float) -> str:
         _vips(s),
         _peers(s, now),
         _tunnels(s, now),
+        _overrides(s, now),
         _verdicts(s),
         _tables(s),
     ]
@@ -129,6 +132,14 @@ def _tunnels(s: Status, now: float) -> list[str]:
     return table(("TUNNEL TO", "KIND", "PORT", "ERRORS", "LAST"), rows) if rows else []
 
 
+def _overrides(s: Status, now: float) -> list[str]:
+    rows = [
+        (o.backend, o.service or "all", o.says if o.effective else f"{o.says} (no such backend)", o.who, span(now - o.at))
+        for o in s.overrides
+    ]
+    return table(("OVERRIDDEN", "FOR", "SAYS", "BY", "SINCE"), rows) if rows else []
+
+
 def _tables(s: Status) -> list[str]:
     """Those that a key of the configuration makes larger."""
     rows = [(t.name, number(t.used), number(t.rows), number(t.bytes)) for t in s.tables if t.limit]
@@ -171,3 +182,69 @@ def _since(moment: float, now: float) -> str:
 def problems(found: Iterable[Problem]) -> str:
     """Problems of a file, one line each."""
     return "".join(f"{problem}\n" for problem in found)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """What was looked at, one line each; below what is not well, what to do about it."""
+    width = max((len(f.topic) for f in found), default=0)
+    lines = []
+    for each in found:
+        lines.append(f"{each.level.value:4}  {each.topic:{width}}  {each.says}")
+        if each.mend:
+            lines.append(f"{'':4}  {'':{width}}  -> {each.mend}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def change(c: Change) -> str:
+    """What `plan` and `apply` show: operations word for word, what moves, and the shares of what changes."""
+    parts = [list(c.operations), [f"# later: {text}" for text in c.later], [f"# failed: {text}" for text in c.problems]]
+    if c.services:
+        parts.append(_shares(c))
+    parts.append([_summary(c)])
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _summary(c: Change) -> str:
+    if not c.changed:
+        return f"{c.path} is what runs: nothing to do"
+    moved = f"{c.moved.slots} slots and {c.moved.flows} live flows move, {c.moved.percent:g}%"
+    count = f"{len(c.operations)} operation{'s' * (len(c.operations) != 1)}"
+    if c.refused:
+        return f"refused: {c.refused}; nothing was changed"
+    return f"applied {c.path}: {moved}" if c.applied else f"{c.path} would be {count}: {moved}"
+
+
+def _shares(c: Change) -> list[str]:
+    head = ("SERVICE", "BACKEND", "BEFORE", "AFTER", "FLOWS", "MOVED")
+    rows = []
+    for s in c.services:
+        rows.append((s.service, "all", f"{s.slots} slots", f"{s.slots_moved} move", number(s.flows), number(s.flows_moved)))
+        rows += [
+            ("", b.address, f"{100 * b.before:.1f}%", f"{100 * b.after:.1f}%", number(b.flows), number(b.moved))
+            for b in s.backends
+        ]
+    return table(head, rows)
+
+
+def flows(t: FlowTable) -> str:
+    """The flow table by service and backend; IDLE is the time since the last packet, of the youngest and the oldest entry."""
+    rows = []
+    for s in t.services:
+        for b in s.backends:
+            states = {each.state: each for each in b.states}
+            counts = [number(states[name].entries) if name in states else "0" for name in _FLOW_STATES]
+            ages = [(each.youngest, each.oldest) for each in b.states]
+            idle = f"{span(min(a for a, _ in ages))} to {span(max(a for _, a in ages))}" if ages else "-"
+            rows.append((s.service, b.address, number(b.entries), *counts, idle))
+    lines = table(("SERVICE", "BACKEND", "FLOWS", *(name.upper() for name in _FLOW_STATES), "IDLE"), rows)
+    return (
+        "\n".join([*lines, "", f"{t.entries} live flow{'s' * (t.entries != 1)}; the table has room for {number(t.rows)}"]) + "\n"
+    )
+
+
+def draining(backend: str, left: int, rate: float) -> str:
+    """`10.1.0.12: 118 flows left, 3.2 a second end, about 36 s`; `rate` is in flows per second."""
+    if not left:
+        return f"{backend}: no flows left"
+    estimate = f"about {span(left / rate)}" if rate > 0 else "no telling how long"
+    return f"{backend}: {left} flow{'s' * (left != 1)} left, {max(rate, 0):.3g} a second end, {estimate}"

@@ -102,6 +102,23 @@ def check(config: str, expand: bool) -> None:
 
 
 @fairlead.command()
+@click.argument("config", required=False)
+@click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
+@_bpffs
+@_state
+@click.option("--json", "as_json", is_flag=True, help="The same, for programs.")
+def doctor(config: str | None, interfaces: tuple[str, ...], bpffs: str, state: str, as_json: bool) -> None:
+    """Look this machine over, and say how to mend what is not well.
+
+    With CONFIG also its interfaces and their network; INTERFACEs given here win over those that CONFIG names. Nothing is
+    changed. Exit code 0 if all is well, 1 if something fails, 3 if there is something to warn of.
+    """
+    from fairlead.cli import offline
+
+    sys.exit(offline.doctor(config, interfaces, (bpffs, state), as_json=as_json))
+
+
+@fairlead.command()
 @_socket
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def status(socket: str, as_json: bool) -> None:
@@ -151,6 +168,131 @@ def reattach(interface: str, socket: str) -> None:
     from fairlead.cli import online
 
     sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
+
+
+class _Percent(click.ParamType[float]):
+    """`1%`, `0.5%`, `1`: a number of percent."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        try:
+            found = float(str(value).removesuffix("%"))
+        except ValueError:
+            found = -1.0
+        if not 0 <= found <= 100:  # percent
+            self.fail(f"{value!r} is no percentage: write for example 1%", param, ctx)
+        return found
+
+
+_max_moved = click.option("--max-moved", type=_Percent(), metavar="PERCENT", help="Refuse what moves more, as in 1%.")
+_json = click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+_service = click.option("--service", metavar="SERVICE", help="Only this one, as in 192.0.2.10:80/tcp or by its name.")
+
+
+@fairlead.command()
+@click.argument("file")
+@_socket
+@_max_moved
+@_json
+def plan(file: str, socket: str, max_moved: float | None, as_json: bool) -> None:
+    """Say what the configuration in FILE would change, and change nothing.
+
+    Exit codes: 0 nothing to do, 4 changes, 5 refused because it moves too much, 1 FILE cannot be used.
+    """
+    from fairlead.cli import changing
+
+    sys.exit(changing.change(socket, "plan", file, max_moved, as_json=as_json))
+
+
+@fairlead.command()
+@click.argument("file")
+@_socket
+@_max_moved
+@_json
+def apply(file: str, socket: str, max_moved: float | None, as_json: bool) -> None:
+    """Work by the configuration in FILE from now on; exit codes as `plan` has them.
+
+    The next reload or start reads the file that the daemon was started with.
+    """
+    from fairlead.cli import changing
+
+    sys.exit(changing.change(socket, "apply", file, max_moved, as_json=as_json))
+
+
+@fairlead.command()
+@click.argument("backend")
+@_socket
+@_service
+@click.option("--wait", is_flag=True, help="Until its flows have ended; shows how many are left.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than that (exit code 1).")
+def drain(backend: str, socket: str, service: str | None, wait: bool, timeout: float | None) -> None:
+    """Give BACKEND no new flows, and leave it those that it has."""
+    from fairlead.cli import changing
+
+    code = changing.say(socket, "/v1/override", backend=backend, service=service, state="drain")
+    sys.exit(changing.wait(socket, backend, service, timeout) if wait and not code else code)
+
+
+@fairlead.command()
+@click.argument("backend")
+@_socket
+@_service
+def disable(backend: str, socket: str, service: str | None) -> None:
+    """Give BACKEND no new flows; what becomes of those that it has is `on-down` of the configuration."""
+    from fairlead.cli import changing
+
+    sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, state="disabled"))
+
+
+@fairlead.command()
+@click.argument("backend")
+@_socket
+@_service
+def enable(backend: str, socket: str, service: str | None) -> None:
+    """Take back `drain` and `disable` of BACKEND; one that the configuration drains or disables is active too from now on."""
+    from fairlead.cli import changing
+
+    sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, state="active"))
+
+
+@fairlead.command()
+@click.argument("backend")
+@click.argument("number", type=click.IntRange(0, 1000))
+@_socket
+@_service
+def weight(backend: str, number: int, socket: str, service: str | None) -> None:
+    """Give BACKEND another weight than the configuration does: NUMBER, 0 to 1000."""
+    from fairlead.cli import changing
+
+    sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, weight=str(number)))
+
+
+@fairlead.command()
+@click.argument("backend", required=False)
+@_socket
+@_service
+@click.option("--all", "everything", is_flag=True, help="What was said of every backend.")
+def clear(backend: str | None, socket: str, service: str | None, everything: bool) -> None:
+    """Take back whatever was said of BACKEND over the configuration: state and weight."""
+    from fairlead.cli import changing
+
+    if (backend is None) is not everything or (everything and service):
+        raise click.UsageError("name a BACKEND, or say --all")
+    sys.exit(changing.say(socket, "/v1/clear", backend=backend, service=service))
+
+
+@fairlead.command()
+@_socket
+@click.option("--backend", metavar="ADDRESS", help="Only this one.")
+@_service
+@_json
+def flows(socket: str, backend: str | None, service: str | None, as_json: bool) -> None:
+    """Sum up the flow table: live entries by service and backend, with their states and ages."""
+    from fairlead.cli import changing
+
+    sys.exit(changing.flows(socket, backend, service, as_json=as_json))
 
 
 @fairlead.command()

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import http.client
 import json
+import os
 import socket
 import sys
 import time
@@ -28,8 +29,8 @@ class NoDaemon(Exception):
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP to a unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("fairlead", timeout=30)
+    def __init__(self, path: str, within: float) -> None:
+        super().__init__("fairlead", timeout=within)
         self._path = path
 
     def connect(self) -> None:
@@ -39,11 +40,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, method: str, target: str) -> tuple[int, bytes]:
-    """Status code and body; NoDaemon when there is no answer."""
-    connection = _UnixConnection(path)
+def ask(path: str, method: str, target: str, body: bytes | None = None, within: float = 30.0) -> tuple[int, bytes]:
+    """Status code and body; NoDaemon when there is no answer within so many seconds. Who uses sudo is named."""
+    connection, user = _UnixConnection(path, within), os.environ.get("SUDO_USER", "")
     try:
-        connection.request(method, target)
+        connection.request(method, target, body, {"fairlead-user": user} if user.isascii() and user else {})
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (FileNotFoundError, ConnectionRefusedError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import gcd, prod
 
 from fairlead.core.diff import indices
 from fairlead.core.hashes import known, unmapped
@@ -72,14 +74,36 @@ def expected(facts: ServiceFacts, new: Collection[Address], tools: Tools) -> Tab
 
 
 def slots_moved(tables: Sequence[Table]) -> int:
-    """Slots of the first table that do not keep their backend through all the others; all of them where the size changes."""
+    """Slots of the first table that do not keep their backend through all the others.
+
+    To a table of another size a flow goes as if by chance, for its hash modulo one size says nothing of that modulo the other
+    where they have no common divisor: what is expected then, and all of them otherwise.
+    """
     first, *others = [t for i, t in enumerate(tables) if not i or t != tables[i - 1]]
     if any(t.size != first.size for t in others):
-        return first.size
-    words = [memoryview(t.slots).cast("I") for t in (first, *others)]
-    pairs = Counter(zip(*words, strict=True))
-    every = (first, *others)
-    return sum(times for at, times in pairs.items() if len({t.backends[n] for t, n in zip(every, at, strict=True)}) > 1)
+        return round(first.size * (1 - _kept_by_chance((first, *others))))
+    return first.size - round(first.size * sum(_steady((first, *others)).values())) if first.size else 0
+
+
+def _kept_by_chance(tables: Sequence[Table]) -> float:
+    """The share of flows that has the same backend in all of these tables."""
+    sizes = {t.size for t in tables}
+    if 0 in sizes or any(gcd(a, b) > 1 for a, b in combinations(sizes, 2)):
+        return 0.0
+    by_size = {size: [t for t in tables if t.size == size] for size in sizes}
+    shares = [_steady(same) for same in by_size.values()]
+    return sum(prod(share.get(backend, 0.0) for share in shares) for backend in shares[0])
+
+
+def _steady(tables: Sequence[Table]) -> dict[bytes, float]:
+    """The share of slots, by backend, that have it in all of these tables of one size."""
+    words = [memoryview(t.slots).cast("I") for t in tables]
+    kept: Counter[bytes] = Counter()
+    for at, times in Counter(zip(*words, strict=True)).items():
+        backends = {t.backends[n] for t, n in zip(tables, at, strict=True)}
+        if len(backends) == 1:
+            kept[backends.pop()] += times
+    return {backend: times / tables[0].size for backend, times in kept.items()}
 
 
 def follows(have: Have, number: int) -> bool:

@@ -1,0 +1,112 @@
+"""Commands that change what runs, and those that look at flows: `plan`, `apply`, `drain` and its kin, `flows`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fairlead import render
+from fairlead.cli.online import NoDaemon, ask, complain, decode
+from fairlead.model import Change, FlowTable
+
+CHANGES, REFUSED = 4, 5  # exit codes
+_LARGE = 600.0  # seconds: a hundred thousand backends are read and planned meanwhile
+_LOOK_EVERY = 1.0  # seconds
+_RATE_OVER = 10  # looks
+
+
+def change(socket: str, verb: str, path: str, max_moved: float | None, *, as_json: bool) -> int:
+    """`fairlead plan` and `fairlead apply`: 0 nothing to do, 4 changes, 5 refused by the budget, 1 for everything else."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as e:
+        return complain(f"cannot read {path}: {e.strerror}")
+    words = {"path": str(Path(path).absolute())} | ({} if max_moved is None else {"max-moved": f"{max_moved!r}"})
+    try:
+        code, body = ask(socket, "POST", f"/v1/{verb}?{urlencode(words)}", text, _LARGE)
+    except NoDaemon as e:
+        return complain(str(e))
+    found = json.loads(body)
+    if "error" in found:
+        return _bad(found["error"], own_words=code == 400)  # the file's problems stand for themselves
+    made = decode(Change, found)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(render.change(made), end="")
+    if made.refused:
+        return REFUSED
+    return CHANGES if made.changed else 0
+
+
+def _bad(text: str, *, own_words: bool) -> int:
+    if not own_words:
+        return complain(text)
+    print(text, file=sys.stderr)
+    return 1
+
+
+def say(socket: str, target: str, **words: str | None) -> int:
+    """A verb with words; prints what the daemon says."""
+    given = urlencode({name.replace("_", "-"): word for name, word in words.items() if word})
+    try:
+        code, body = ask(socket, "POST", f"{target}?{given}")
+    except NoDaemon as e:
+        return complain(str(e))
+    found = json.loads(body)
+    if code != 200:  # as everywhere in HTTP
+        return complain(str(found.get("error", found)))
+    print(found["says"])
+    return 0
+
+
+def flows(socket: str, backend: str | None, service: str | None, *, as_json: bool) -> int:
+    """`fairlead flows`."""
+    try:
+        found = _flows(socket, backend, service)
+    except (NoDaemon, ValueError) as e:
+        return complain(str(e))
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(render.flows(decode(FlowTable, found)), end="")
+    return 0
+
+
+def _flows(socket: str, backend: str | None, service: str | None) -> dict[str, Any]:
+    """The daemon's answer; ValueError with its words if it has none."""
+    words = {name: word for name, word in (("backend", backend), ("service", service)) if word}
+    code, body = ask(socket, "GET", f"/v1/flows?{urlencode(words)}")
+    found: dict[str, Any] = json.loads(body)
+    if code != 200:  # as everywhere in HTTP
+        raise ValueError(found.get("error", found))
+    return found
+
+
+def wait(socket: str, backend: str, service: str | None, timeout: float | None) -> int:
+    """Until a backend has no flows left: a line each second with how many, how fast and about how long. 1 after `timeout` s."""
+    began, looks = time.monotonic(), deque[tuple[float, int]](maxlen=_RATE_OVER)
+    while True:
+        try:
+            left = int(_flows(socket, backend, service)["entries"])
+        except (NoDaemon, ValueError) as e:
+            return complain(str(e))
+        now = time.monotonic()
+        looks.append((now, left))
+        print(render.draining(backend, left, _rate(looks)), flush=True)
+        if not left:
+            return 0
+        if timeout is not None and now - began > timeout:
+            return complain(f"{backend} has {left} flows still after {timeout:g} s; it goes on draining")
+        time.sleep(_LOOK_EVERY)
+
+
+def _rate(looks: deque[tuple[float, int]]) -> float:
+    """Flows that ended per second, over the last looks."""
+    (first, before), (last, after) = looks[0], looks[-1]
+    return (before - after) / (last - first) if last > first else 0.0
