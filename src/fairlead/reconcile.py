@@ -212,7 +212,7 @@ class Reconciler:
 
     def _tools(self) -> Tools:
         names = {link.ifindex: link.name for link in self._links or ()}
-        return Tools(self._maglev, self._rendezvous, self._counters, names, int(self._clock() * 1e9))
+        return Tools(self._maglev, self._rendezvous, self._counters, names, int(max(self._clock(), 0.0) * 1e9))
 
     def _counters(self, first: int, count: int) -> list[tuple[int, int, int]]:
         return counted(self._have, self._tables.view("counters"), first, count)

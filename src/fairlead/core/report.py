@@ -9,12 +9,12 @@ from hashlib import blake2b
 from fairlead.core.facts import Seen
 from fairlead.core.hashes import known
 from fairlead.core.ids import Kind
+from fairlead.core.overrides import described
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import service_key
 from fairlead.core.steps import LIMIT_OF
 from fairlead.core.tables import Have
-from fairlead.core.words import date
-from fairlead.model import Address, Backend, BackendStatus, ServiceKey, ServiceStatus, TableStatus, VipStatus
+from fairlead.model import Address, BackendStatus, ServiceKey, ServiceStatus, TableStatus, VipStatus
 
 Counters = tuple[int, int, int]
 _NONE = (0, 0, 0)
@@ -125,7 +125,7 @@ def _backend(
         destination=number,
         backup=plan.backend.backup,
         penalty=round(seen.penalty, 1) if seen is not None else 0.0,
-        override=overridden(plan.backend),
+        override=described(plan.backend.override) if plan.backend.override is not None else "",
         checks=seen.checks if seen is not None else (),
     )
 
@@ -138,16 +138,6 @@ def _reason(plan: BackendPlan, seen: Seen | None) -> str:
     if plan.damped is None or plan.usable or not seen.damped:
         return reason
     return seen.damped if plan.state is State.DRAIN and plan.by_damping else f"{reason}; {seen.damped}"
-
-
-def overridden(backend: Backend) -> str:
-    """What was said of a backend at a shell: `drain by root since 2026-11-23 12:04:31`; "" if nothing was."""
-    said = backend.override
-    if said is None:
-        return ""
-    what = [said.state.value] if said.state is not None else []
-    what += [f"weight {said.weight}"] if said.weight is not None else []
-    return f"{', '.join(what)} by {said.who} since {date(said.at)}"
 
 
 def with_totals(vips: Iterable[VipStatus], services: Iterable[ServiceStatus]) -> tuple[VipStatus, ...]:

@@ -270,14 +270,22 @@ def paths_of(*configs: Config) -> dict[Address, Path]:
 
 
 class World:
-    """A reconciler over watched bytes, with a clock that stands still until told."""
+    """A reconciler over watched bytes, with a clock that stands still until told; `steady`: with another that nobody sets."""
 
-    def __init__(self, geometry: Geometry = SMALL, data: dict[str, bytes] | None = None, filler=maglev) -> None:
+    def __init__(
+        self, geometry: Geometry = SMALL, data: dict[str, bytes] | None = None, filler=maglev, *, steady: bool = False
+    ) -> None:
         self.tables = FakeTables(geometry, data)
         self.events: list = []
         self.time = 1000.0
+        self.steady = 5000.0
         self.reconciler = Reconciler(
-            self.tables, keys=derive(b""), log=self.events.append, clock=lambda: self.time, maglev=filler
+            self.tables,
+            keys=derive(b""),
+            log=self.events.append,
+            clock=lambda: self.time,
+            steady=(lambda: self.steady) if steady else None,
+            maglev=filler,
         )
         self.reconciler.adopt()
         self.reconciler.set_links([LINK])

@@ -55,7 +55,7 @@ def judged(backend: Backend, health: Health, found: Path | NoPath):
     ],
 )
 def test_backend(state, weight, health, found, expected, reason):
-    """The operator's `disabled` first, then the path, without which no check passes, then health, then drain; all with reasons."""
+    """The operator's `disabled` first, then the path, without which no check passes, then health, then drain; each has a why."""
     plan = judged(Backend(A, weight, state), health, found)
     assert (plan.state, plan.reason) == (expected, reason)
     assert plan.usable is (expected is State.ACTIVE)
