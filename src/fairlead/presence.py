@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from fairlead import doctor
 from fairlead.adapters import plumbing
 from fairlead.adapters.kernel import Kernel, detach_all
 from fairlead.adapters.netlink import Network
@@ -17,6 +18,7 @@ from fairlead.adapters.offloads import Offloads
 from fairlead.errors import FairleadError, KernelError
 from fairlead.events import Attached, Event, Operated, OperationFailed, ProgramLost, Warned
 from fairlead.model import Address, Config, InterfaceStatus, Link
+from fairlead.model.machine import Level
 
 
 class Presence:
@@ -154,18 +156,7 @@ class Presence:
     async def _swallowed(self, config: Config) -> list[str]:
         """An answer comes from the VIP over the device to its backend: a filter there may ask how the VIP is reached."""
         devices = _devices_by_vip(config, self._network)
-        strict = {name: plumbing.reverse_path(name) for name in {n for names in devices.values() for n in names}}
-        found: list[str] = []
-        for vip, names in devices.items():
-            filtering = sorted(name for name in names if strict[name])
-            if not filtering:
-                continue
-            answer = await self._network.route(vip)
-            for name in filtering:
-                elsewhere = strict[name] == plumbing.STRICT and self._network.name(answer.ifindex) != name
-                if answer.error or elsewhere:
-                    found.append(plumbing.reverse_path_warning(vip, name, strict[name]))
-        return found
+        return [str(found) for found in await doctor.filtered(self._network, devices) if found.level is not Level.OK]
 
     async def take_down(self, bpffs: str) -> None:
         """Leave the machine as if we had never been there. Blocks for some milliseconds: it is the last that we do."""

@@ -51,7 +51,7 @@ class Offloads:
 
     def prepare(self, name: str) -> Prepared:
         """Switch off what is on and breaks XDP. Call it before XDP is attached: a driver may reset for it."""
-        wanted = switched_on(name) & _harmful(name)
+        wanted = switched_on(name) & harmful(name)
         if not wanted:
             return Prepared()
         with self._entries() as entries:
@@ -145,7 +145,8 @@ def _name_of(ifindex: int) -> str:
     return ""
 
 
-def _harmful(name: str) -> set[str]:
+def harmful(name: str) -> set[str]:
+    """Which of FLAGS break XDP on this interface."""
     return set(FLAGS) if driver(name) == "veth" else {"lro", "rxvlan"}
 
 

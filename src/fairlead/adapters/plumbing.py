@@ -19,15 +19,13 @@ from typing import Any
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fairlead.model import Address, ProbeConfig
+from fairlead.model import ProbeConfig
 
 PROTOCOL = 70
 MARK_SHIFT = 20
 MARK_MASK = 0xFFF00000
 GATEWAYS = {4: "169.254.77.77", 6: "fe80::fa:77"}  # nobody's: the probe program overwrites the header that they give
 GATEWAY_MAC = "02:00:00:00:00:01"
-
-STRICT = 1  # rp_filter: answers must arrive where a packet to their source would leave
 
 _FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _VERSIONS = {number: version for version, number in _FAMILIES.items()}
@@ -194,17 +192,6 @@ def _rule(version: int, m: Any) -> Rule:
 def reverse_path(name: str) -> int:
     """The rp_filter in force on an interface: the larger of its own and that of `all`. 0 off, 1 strict, 2 loose; IPv4 only."""
     return max(_number(_CONF / "ipv4/conf" / which / "rp_filter") for which in ("all", name))
-
-
-def reverse_path_warning(vip: Address, name: str, strictness: int) -> str:
-    """What a reverse-path filter does to the answers of probes, and how to mend it."""
-    kind, why = (
-        ("strict", f"its route does not leave by {name}") if strictness == STRICT else ("loose", "there is no route to it")
-    )
-    return (
-        f"probes of {vip} will go unanswered: rp_filter on {name} is {kind} and {why}; "
-        f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 (and net.ipv4.conf.all.rp_filter=0), or give {vip} a route out of {name}"
-    )
 
 
 def _number(path: pathlib.Path) -> int:

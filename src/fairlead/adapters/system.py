@@ -1,4 +1,4 @@
-"""Is this machine fit to run Fairlead? Every check answers with sentences, empty when all is well, and changes nothing."""
+"""The process among others: one instance, the service manager, the ssh session it was started from, its limits."""
 
 from __future__ import annotations
 
@@ -10,98 +10,13 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 
-from fairlead.model import Address, Config, Link
-
-KERNEL_FLOOR = (5, 15)
-BTF = pathlib.Path("/sys/kernel/btf/vmlinux")
 NATIVE_ATTACH_HINT = (
     "some drivers drop the link for seconds when a native XDP program is attached "
     "(`--confirm SECONDS` detaches again unless `fairlead confirm` comes in time, `--generic` avoids it)"
 )
-_NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
-_SYS_ADMIN = 21
 _INSTANCE = "\0fairlead-instance"  # an abstract address: one for each network namespace, gone with its process
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of mountinfo: `device` is major:minor."""
-
-    device: str
-    point: str
-    kind: str
-
-
-def machine_problems(bpffs: str) -> list[str]:
-    """Rights, kernel, BTF and bpffs."""
-    return [text for text in (privileges(), kernel(), type_information(), bpf_file_system(bpffs)) if text]
-
-
-def privileges() -> str:
-    """Which capabilities are missing."""
-    have = _capabilities()
-    missing = [name for bit, name in _NEEDED.items() if not have >> bit & 1]
-    if have >> _SYS_ADMIN & 1:  # it includes the newer two (Linux 5.8)
-        missing = [name for name in missing if name == "CAP_NET_ADMIN"]
-    return f"needs root, or the capabilities it lacks: {', '.join(missing)} (run it with sudo)" if missing else ""
-
-
-def _capabilities() -> int:
-    for line in pathlib.Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
-
-
-def kernel() -> str:
-    """Whether the kernel is new enough."""
-    release = os.uname().release
-    numbers = tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in release.split(".")[:2])
-    floor = ".".join(map(str, KERNEL_FLOOR))
-    return f"needs Linux {floor} or newer, this is {release}" if numbers < KERNEL_FLOOR else ""
-
-
-def type_information() -> str:
-    """Whether the kernel describes its types."""
-    return "" if BTF.exists() else f"needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF=y): {BTF} does not exist"
-
-
-def bpf_file_system(path: str) -> str:
-    """Whether `path` is in a bpffs that outlives this process."""
-    real = os.path.realpath(path)
-    mount = _mount_of(real, _mounts("self"))
-    if mount is None or mount.kind != "bpf":
-        mend = "mount -t bpf bpf /sys/fs/bpf" if real.startswith("/sys/fs/bpf") else "mount -t bpf bpf DIRECTORY"
-        return f"{path} is not in a BPF file system: {mend}  (and name a directory in it with --bpffs if it is not that one)"
-    above = _mounts("1")
-    if above and all(m.device != mount.device for m in above):
-        return (
-            f"{mount.point} is mounted in this mount namespace only; the data plane would vanish with it: "
-            f"nsenter --mount --target 1 mount -t bpf bpf {mount.point}  (`ip netns exec` makes such namespaces)"
-        )
-    return ""
-
-
-def _mounts(process: str) -> list[Mount]:
-    try:
-        text = pathlib.Path(f"/proc/{process}/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    found = []
-    for fields, _, kind in (line.partition(" - ") for line in text.splitlines()):
-        words = fields.split()
-        found.append(Mount(words[2], words[4].replace("\\040", " "), kind.split()[0]))
-    return found
-
-
-def _mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
-    inside = [m for m in mounts if path == m.point or path.startswith(m.point.rstrip("/") + "/")]
-    longest = max((len(m.point) for m in inside), default=0)
-    return [m for m in inside if len(m.point) == longest][-1] if inside else None  # the last mount hides the ones below
 
 
 def our_link(bpffs: str, ifindex: int) -> bool:
@@ -225,51 +140,3 @@ def raise_file_limit() -> None:
     if soft < hard:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def interface_problems(names: Sequence[str], links: Sequence[Link], bpffs: str) -> list[str]:
-    """What keeps Fairlead from running on these interfaces."""
-    if not names:
-        return ["no interface is named: give one on the command line, or `interfaces:` in the configuration"]
-    known = {link.name: link for link in links}
-    there = ", ".join(sorted(set(known) - {"lo"})) or "none"
-    problems = []
-    for name in names:
-        link = known.get(name)
-        if link is None:
-            problems.append(f"there is no interface {name}; there are: {there}")
-        elif not link.mac:
-            problems.append(f"{name} has no MAC address: it does not carry Ethernet frames")
-        elif link.foreign_xdp and not our_link(bpffs, link.ifindex):
-            problems.append(
-                f"{name} already runs an XDP program that is not Fairlead's, id {link.foreign_xdp}: "
-                f"ip link set dev {name} xdp off  (if nobody needs it)"
-            )
-    return problems
-
-
-def address_problems(config: Config, own: Collection[Address], here: Collection[Address]) -> list[str]:
-    """Whether probes and BGP have an address to speak from: `own` are those of our interfaces, `here` all of this machine."""
-    problems = []
-    for version, given, key in ((4, config.address, "address"), (6, config.address6, "address6")):
-        served = any(vip.version == version for vip in config.vips())
-        if not served or any(a.version == version and not a.is_link_local for a in own):
-            continue
-        if given is None:
-            problems.append(f"no address: the interface has no IPv{version} address for probes to come from; set `{key}:`")
-        elif given not in here:
-            problems.append(f"{key} {given} is not an address of this machine, and the interface has no IPv{version} address")
-    if config.peers and config.address is None and not any(a.version == 4 for a in own):
-        problems.append("no address: BGP needs an IPv4 address as router id; set `address:`")
-    return problems
-
-
-def vip_problem(vip: Address, *, local: bool, error: str) -> str:
-    """Why this VIP cannot be served, "" if it can: `local` and `error` are what a route look-up for it says."""
-    if local:
-        return (
-            f"VIP {vip} is an address of this machine: it would cut off what listens there; remove it (ip address show to {vip})"
-        )
-    if "blackhole" in error or "unreachable" in error or "prohibited" in error:
-        return f"VIP {vip} cannot be probed, {error}: remove that route from the main table (ip route get {vip})"
-    return ""
