@@ -237,8 +237,11 @@ struct registry {
 	__u64 base_packets; /* counters when this id was given to its present owner */
 	__u64 base_bytes;
 	__u64 base_flows;
+	__u64 penalised; /* when `penalty` was added to last, ns since the Unix epoch */
 	__u32 healthy; /* 1: the checks last said up */
-	__u32 reserved[7];
+	__u32 penalty; /* of damping, as it was then; 0 for none */
+	__u32 suppressed; /* 1: kept out until the penalty has decayed */
+	__u32 reserved[3];
 };
 
 /* ---- meta: one row that says what the other tables are; written last, `complete` at the very end. ---- */

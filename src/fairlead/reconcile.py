@@ -131,8 +131,8 @@ class Reconciler:
         return Moment(self._clock(), self._steady())
 
     def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
-        registry = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
-        return {backend: Past(row.healthy, row.since / 1e9) for backend, row in registry.items()}
+        rows = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
+        return {b: Past(r.healthy, r.since / 1e9, r.penalty, r.penalised, r.suppressed) for b, r in rows.items()}
 
     # --------------------------------------------------------------------------------------------------------------- facts out
 

@@ -19,24 +19,24 @@ _HALF_LIVES = 4
 
 
 class Penalty(NamedTuple):
-    """The penalty of one backend in one service as it was `at`."""
+    """The penalty of one backend in one service as it was `at`, which is `noted` in ns since the Unix epoch."""
 
     value: float
     at: float
+    noted: int
     suppressed: bool = False
 
 
 class Damped(NamedTuple):
-    """A backend that is kept out: its penalty when that was decided, and the moments (steady, Unix) when it is let in again."""
+    """A backend with a penalty: as it was last added to, and when it is let in again if it is kept out."""
 
     penalty: Penalty
     until: float
-    wall: float
 
     def says(self, rules: Damping, now: Moment) -> str:
         """For an operator; the penalty is that of now."""
-        value = decayed(self.penalty, rules, now.steady)
-        return f"went down too often (penalty {value:.0f}): no new flows until {clock(self.wall, now.wall)}"
+        value, until = decayed(self.penalty, rules, now.steady), now.wall_at(self.until)
+        return f"went down too often (penalty {value:.0f}): no new flows until {clock(until, now.wall)}"
 
 
 def decayed(penalty: Penalty, rules: Damping, now: float) -> float:
@@ -44,12 +44,13 @@ def decayed(penalty: Penalty, rules: Damping, now: float) -> float:
     return penalty.value * exp2(-max(0.0, now - penalty.at) / rules.half_life)
 
 
-def fallen(penalty: Penalty | None, rules: Damping, now: float) -> Penalty:
+def fallen(penalty: Penalty | None, rules: Damping, now: Moment) -> Penalty:
     """The penalty after one more fall."""
-    left = decayed(penalty, rules, now) if penalty is not None else 0.0
+    left = decayed(penalty, rules, now.steady) if penalty is not None else 0.0
     ceiling = max(rules.reuse * 2**_HALF_LIVES, 2 * rules.suppress)
     value = min(left + rules.penalty, ceiling)
-    return Penalty(value, now, value > rules.suppress or (penalty is not None and penalty.suppressed))
+    noted = int(max(now.wall, 0.0) * 1e9)
+    return Penalty(value, now.steady, noted, value > rules.suppress or (penalty is not None and penalty.suppressed))
 
 
 def released(penalty: Penalty, rules: Damping) -> float:
@@ -89,7 +90,7 @@ class Dampers:
         if key in self._rules and penalty.value > 0 and address not in self._penalties[key]:
             self._note(key, address, penalty)
 
-    def fell(self, key: ServiceKey, address: Address, now: float) -> None:
+    def fell(self, key: ServiceKey, address: Address, now: Moment) -> None:
         """The checks of a backend have turned to down."""
         rules = self._rules.get(key)
         if rules is not None:
@@ -112,16 +113,12 @@ class Dampers:
         """When the next one is let in again."""
         return min(self._until.values(), default=None)
 
-    def damped(self, key: ServiceKey, address: Address, now: Moment) -> Damped | None:
-        """Why a backend gets no new flows; None if it is not kept out."""
-        until = self._until.get((key, address))
-        return None if until is None else Damped(self._penalties[key][address], until, now.wall_at(until))
-
-    def penalty(self, key: ServiceKey, address: Address) -> Penalty | None:
-        """As it was noted last; None without."""
-        return self._penalties.get(key, {}).get(address)
+    def damped(self, key: ServiceKey, address: Address) -> Damped | None:
+        """The penalty of a backend; None without."""
+        penalty = self._penalties.get(key, {}).get(address)
+        return None if penalty is None else Damped(penalty, self._until.get((key, address), 0.0))
 
     def value(self, key: ServiceKey, address: Address, now: float) -> float:
         """The penalty at a moment, 0 where there is none."""
-        penalty = self.penalty(key, address)
+        penalty = self._penalties.get(key, {}).get(address)
         return 0.0 if penalty is None else decayed(penalty, self._rules[key], now)

@@ -120,7 +120,7 @@ class ServiceDiff:
     def _set_destination(self, want: WantDestination, number: int, live: int, hop: int) -> None:
         row, target = self.have.destinations[number], want.live | hop
         past = self.have.registry(number)
-        registry = RegistryRow(past.since if row.state is want.state else self.tools.now, past.base, want.healthy)
+        registry = want.registry(past.since if row.state is want.state else self.tools.now, past.base)
         stores: tuple[Store | Publish, ...] = () if registry == past else (self._registry(number, registry),)
         about = f"{number}: {want.text} for {self.name}"
         if target != live:

@@ -33,12 +33,12 @@ UNRESOLVED = NoPath("its path is not known yet")
 
 
 class Past(NamedTuple):
-    """What the registry remembers of a backend: the verdict of its checks and the Unix time since when, and its penalty."""
+    """What the registry remembers of a backend: the verdict of its checks since when (Unix time), and its penalty (ns)."""
 
     healthy: bool
     since: float
-    penalty: float = 0.0
-    penalised: float = 0.0
+    penalty: int = 0
+    penalised: int = 0
     suppressed: bool = False
 
 
@@ -90,7 +90,7 @@ class Facts:
             known = _continued(service, before.service, standings[service.key], now.wall) if before is not None else {}
             self._dampers.configure(service.key, service.damping, [b.address for b in service.backends])
             self._standings[service.key] = self._started(service, known, trusted, now)
-            self._renew(service, now)
+            self._renew(service)
         for key in old.keys() - self.services.keys():
             self._dampers.forget(key)
             self.inherited.pop(key, None)
@@ -109,7 +109,8 @@ class Facts:
             elif before is not None:
                 remembered.append(before)
                 found[address] = (Standing(before.healthy, before.since, inherited=True),) * len(service.checks)
-                penalty = Penalty(before.penalty, now.steady_at(before.penalised), before.suppressed)
+                at = now.steady_at(before.penalised / 1e9)
+                penalty = Penalty(before.penalty, at, before.penalised, before.suppressed)
                 self._dampers.inherit(service.key, address, penalty)
             else:
                 found[address] = fresh
@@ -125,12 +126,12 @@ class Facts:
 
     # ----------------------------------------------------------------------------------------------------- facts of one service
 
-    def _renew(self, service: Service, now: Moment) -> None:
+    def _renew(self, service: Service) -> None:
         key, standings = service.key, self._standings[service.key]
         same: dict[int, Health] = {}  # of those without a result yet, which are many at a start, and alike
         healths = tuple([self._health(service, b.address, standings[b.address], same) for b in service.backends])
         facts = ServiceFacts(service, healths, self._paths_of(service))
-        self.services[key] = facts if service.damping is None else self._damped(facts, now)
+        self.services[key] = facts if service.damping is None else self._damped(facts)
 
     @staticmethod
     def _health(service: Service, address: Address, each: tuple[Standing, ...], same: dict[int, Health]) -> Health:
@@ -141,9 +142,9 @@ class Facts:
                 same[id(each)] = found
         return found
 
-    def _damped(self, facts: ServiceFacts, now: Moment) -> ServiceFacts:
+    def _damped(self, facts: ServiceFacts) -> ServiceFacts:
         key = facts.service.key
-        damped = tuple([self._dampers.damped(key, b.address, now) for b in facts.service.backends])
+        damped = tuple([self._dampers.damped(key, b.address) for b in facts.service.backends])
         return replace(facts, damped=damped if any(damped) else ())
 
     def _paths_of(self, service: Service) -> tuple[Path | NoPath, ...]:
@@ -159,17 +160,14 @@ class Facts:
             if each is None or facts is None:
                 return None
             service = facts.service
-            damped = self._dampers.damped(key, address, now)
-            says = damped.says(service.damping, now) if damped is not None and service.damping is not None else ""
+            damped, says = self._dampers.damped(key, address), ""
+            if damped is not None and damped.penalty.suppressed and service.damping is not None:
+                says = damped.says(service.damping, now)
             statuses = tuple([check_status(s, c) for s, c in zip(each, service.checks, strict=True)])
             health = combine(each, service.checks, key.vip, address)
             return Seen(health, statuses, self._dampers.value(key, address, now.steady), says)
 
         return seen_of
-
-    def penalty(self, key: ServiceKey, address: Address) -> Penalty | None:
-        """What damping last noted of a backend, for the registry."""
-        return self._dampers.penalty(key, address)
 
     # ------------------------------------------------------------------------------------------------------------------ changes
 
@@ -202,17 +200,17 @@ class Facts:
         if old == new:
             return False
         if old.up and not new.up:
-            self._dampers.fell(key, address, now.steady)
+            self._dampers.fell(key, address, now)
         health = combine(after, service.checks, key.vip, address)
         at = next(i for i, b in enumerate(service.backends) if b.address == address)
         facts = replace(facts, healths=(*facts.healths[:at], health, *facts.healths[at + 1 :]))
-        self.services[key] = facts if service.damping is None else self._damped(facts, now)
+        self.services[key] = facts if service.damping is None else self._damped(facts)
         return True
 
     def release(self, now: Moment) -> None:
         """Let in again whose time of damping is over."""
         for key in self._dampers.due(now.steady):
-            self.services[key] = self._damped(self.services[key], now)
+            self.services[key] = self._damped(self.services[key])
 
     def deadline(self) -> float | None:
         """The steady moment when `release` has something to do."""

@@ -55,6 +55,11 @@ class BackendPlan(NamedTuple):
         """It could get new flows, but for what the operator says."""
         return self.healthy and self.path is not None
 
+    @property
+    def suppressed(self) -> bool:
+        """Damping keeps it out, whatever its checks say."""
+        return self.damped is not None and self.damped.penalty.suppressed
+
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
@@ -102,7 +107,7 @@ class VipPlan:
 class ServiceFacts:
     """All that the plan of one service rests on; `healths`, `paths` and `damped` stand in the order of `service.backends`.
 
-    `damped` is empty where nobody is kept out.
+    `damped` is empty where nobody has a penalty.
     """
 
     service: Service
@@ -186,7 +191,7 @@ def _plan_backend(backend: Backend, health: Health, path: Path | NoPath, damped:
     found = path if isinstance(path, Path) else None
     state, reason = _judge(backend, health, path)
     by_checks = state in (State.ACTIVE, State.DOWN) and found is not None
-    by_damping = state is State.ACTIVE and damped is not None
+    by_damping = state is State.ACTIVE and damped is not None and damped.penalty.suppressed
     if by_damping:
         state, reason, by_checks = State.DRAIN, "went down too often", False
     return BackendPlan(backend, state, reason, found, health.up, health.reported, says, by_checks, by_damping, "", damped)

@@ -78,9 +78,10 @@ class Planner:
             if was.up != backend.up:
                 kind = BackendUp if backend.up else BackendDown
                 self._log(kind(key, address, backend.says))
-            if backend.damped is not None and was.damped is None and after.service.damping is not None:
-                self._log(BackendSuppressed(key, address, backend.damped.says(after.service.damping, now)))
-            elif was.damped is not None and backend.damped is None:
+            rules = after.service.damping
+            if backend.suppressed and not was.suppressed and backend.damped is not None and rules is not None:
+                self._log(BackendSuppressed(key, address, backend.damped.says(rules, now)))
+            elif was.suppressed and not backend.suppressed:
                 self._log(BackendReleased(key, address))
 
     def _say_rules(self, before: ServicePlan | None, after: ServicePlan) -> None:

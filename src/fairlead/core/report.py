@@ -135,7 +135,7 @@ def _reason(plan: BackendPlan, seen: Seen | None) -> str:
     if seen is None:
         return plan.reason
     reason = plan.front + seen.health.reason if plan.by_checks else plan.reason
-    if plan.damped is None or plan.usable or not seen.damped:
+    if not plan.suppressed or plan.usable or not seen.damped:
         return reason
     return seen.damped if plan.state is State.DRAIN and plan.by_damping else f"{reason}; {seen.damped}"
 

@@ -61,11 +61,17 @@ class InterfaceRow(NamedTuple):
 
 
 class RegistryRow(NamedTuple):
-    """What outlives the daemon: `since` in ns since the epoch; `base` = packets, bytes and flows when the id got its owner."""
+    """What outlives the daemon: `since` in ns since the epoch; `base` = packets, bytes and flows when the id got its owner.
+
+    Of damping: the `penalty` as it was when it was added to last, at `penalised` in ns since the epoch.
+    """
 
     since: int
     base: tuple[int, int, int]
     healthy: bool
+    penalty: int = 0
+    penalised: int = 0
+    suppressed: bool = False
 
 
 def service_key(key: ServiceKey) -> RowKey:
@@ -135,7 +141,9 @@ class Rows:
         rows = self._structs
         self._service = chosen(rows["services"], "vip", "l4", "id", "live")
         self._destination = chosen(rows["destinations"], "vip", "l4", "l4_mask", "live", "backend", "service")
-        self._registry = chosen(rows["registry"], "since", "base_packets", "base_bytes", "base_flows", "healthy")
+        self._registry = chosen(
+            rows["registry"], "since", "base_packets", "base_bytes", "base_flows", "penalised", "healthy", "penalty", "suppressed"
+        )
         self._interface = chosen(rows["interfaces"], "live", "ifindex", "bond")
         self._backend_at = rows["destinations"].offset("backend")
         self._cell_at = [rows["counters"].offset(name) // 8 for name in ("packets", "bytes", "flows")]
@@ -241,7 +249,7 @@ class Rows:
 
     def registry(self, row: RegistryRow) -> bytes:
         """A row of the registry."""
-        return self._registry.pack(row.since, *row.base, row.healthy)
+        return self._registry.pack(row.since, *row.base, row.penalised, row.healthy, row.penalty, row.suppressed)
 
     # --------------------------------------------------------------------------------- rows read back; `at` in bytes into `data`
 
@@ -271,8 +279,8 @@ class Rows:
 
     def read_registry(self, data: bytearray, at: int) -> RegistryRow:
         """A row of the registry."""
-        since, packets, octets, flows, healthy = self._registry.unpack_from(data, at)
-        return RegistryRow(since, (packets, octets, flows), healthy == 1)
+        since, packets, octets, flows, penalised, healthy, penalty, suppressed = self._registry.unpack_from(data, at)
+        return RegistryRow(since, (packets, octets, flows), healthy == 1, penalty, penalised, suppressed == 1)
 
     def read_cells(self, data: memoryview, first: int, count: int) -> list[tuple[int, int, int]]:
         """(packets, bytes, flows) of `count` counters cells from number `first` on."""

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from fairlead.core.hashes import Known, known, vip_bit
 from fairlead.core.maglev import table_size
 from fairlead.core.plan import BackendPlan, ServicePlan, State
-from fairlead.core.rows import RowKey, Rows, service_key, vip_key
+from fairlead.core.rows import RegistryRow, RowKey, Rows, service_key, vip_key
 from fairlead.model import Address, Config, Path, Reject, Scheduler, ServiceKey, Ttl, Tunnel
+
+_MOST = 0xFFFFFFFF  # of a penalty, in its u32
 
 
 class WantDestination(NamedTuple):
@@ -28,6 +30,13 @@ class WantDestination(NamedTuple):
     state: State
     weight: int
     healthy: bool
+    penalty: int = 0
+    penalised: int = 0
+    suppressed: bool = False
+
+    def registry(self, since: int, base: tuple[int, int, int]) -> RegistryRow:
+        """What the registry is to remember of it."""
+        return RegistryRow(since, base, self.healthy, self.penalty, self.penalised, self.suppressed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,11 @@ def _destination(plan: BackendPlan, forms: Known, rows: Rows, tunnel: Tunnel | N
     address = plan.backend.address
     hop = b"" if plan.path is None else rows.hop(plan.path, tunnel, address)
     weight = plan.backend.weight if plan.usable else 0
-    return WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
+    want = WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
+    if plan.damped is None:
+        return want
+    value, _, noted, suppressed = plan.damped.penalty
+    return want._replace(penalty=min(round(value), _MOST), penalised=noted, suppressed=suppressed)
 
 
 def want_vips(config: Config, rows: Rows) -> WantVips:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.damping import Penalty, decayed, fallen, released
+from fairlead.core.moment import Moment
 from fairlead.core.plan import ServiceFacts, State, plan_service
 from fairlead.events import (
     BackendReleased,
@@ -269,16 +270,17 @@ async def test_backups_come_and_go():
 
 def test_penalty():
     """It halves each half-life, adds up, and has a ceiling of four half-lives above `reuse`."""
-    one = fallen(None, CALM, 100.0)
-    assert one == Penalty(1000.0, 100.0, suppressed=False)
+    at = Moment(7.0, 100.0)
+    one = fallen(None, CALM, at)
+    assert one == Penalty(1000.0, 100.0, 7_000_000_000, suppressed=False)
     assert decayed(one, CALM, 160.0) == pytest.approx(500.0)
     assert decayed(one, CALM, 40.0) == 1000.0, "a clock that went back gives nothing away"
-    three = fallen(fallen(one, CALM, 100.0), CALM, 100.0)
+    three = fallen(fallen(one, CALM, at), CALM, at)
     assert (three.value, three.suppressed) == (3000.0, True)
     assert decayed(three, CALM, released(three, CALM)) == pytest.approx(CALM.reuse)
     many = three
     for _ in range(100):
-        many = fallen(many, CALM, 100.0)
+        many = fallen(many, CALM, at)
     assert released(many, CALM) == pytest.approx(100.0 + 4 * CALM.half_life)
 
 
@@ -289,7 +291,7 @@ def test_nobody_is_kept_out_for_ever(waits, reuse, more, half_life):
     penalty, now = None, 0.0
     for wait in waits:
         now += wait
-        penalty = fallen(penalty, rules, now)
+        penalty = fallen(penalty, rules, Moment(now, now))
         assert penalty.value <= max(16 * reuse, 2 * rules.suppress) + 1e-6
         assert now <= released(penalty, rules) < now + half_life * 40
         assert decayed(penalty, rules, released(penalty, rules)) <= max(reuse, 1e-9) * (1 + 1e-9)
@@ -335,6 +337,30 @@ async def test_damping_takes_a_vip_down_only_by_need():
     await world.settle()
     assert world.reconciler.routes()
     assert world.backends() == {A}
+
+
+async def test_damping_goes_on_over_a_restart():
+    """The registry remembers penalty and verdict: who was kept out is, no longer than it would have been, and nothing moves."""
+    made = service(damping=CALM)
+    world = await built(made)
+    await flap(world, 2)
+    await flap(world, 1, B)
+    again = world.restart()
+    again.time = world.time
+    again.configure(config(made))
+    assert await again.settle() == []
+    assert of(again).penalty == pytest.approx(of(world).penalty, rel=0.01)
+    assert of(again, C).penalty == 0
+    await flap(again, 1)
+    third = again.restart()
+    third.time = again.time
+    third.configure(config(made))
+    assert await third.settle() == []
+    assert of(third).state == "drain"
+    assert third.reconciler.deadline() == pytest.approx(again.reconciler.deadline(), rel=0.001)
+    third.time = third.reconciler.deadline()
+    await third.settle()
+    assert of(third).state == "up"
 
 
 async def test_damping_forgets_with_its_rules():
