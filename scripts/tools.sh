@@ -1,7 +1,7 @@
 #!/bin/sh
-# Put BIRD and nginx, which only the lab uses, under .tools/ as plain files: `apt-get download` and `dpkg-deb -x`, so that no package
-# is installed, no user made and no service known to the system, let alone started. Only shared libraries that they lack are
-# installed. A second run does nothing. DRY=1 prints what would be done.
+# Put BIRD, nginx and NSD, which only the lab and its tests use, under .tools/ as plain files: `apt-get download` and `dpkg-deb -x`, so
+# that no package is installed, no user made and no service known to the system, let alone started. Only shared libraries that they lack
+# are installed. A second run does nothing. DRY=1 prints what would be done.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -48,6 +48,10 @@ library_of() {
 	libssl.so.3 | libcrypto.so.3) echo libssl3 ;;
 	libcrypt.so.1) echo libcrypt1 ;;
 	libz.so.1) echo zlib1g ;;
+	libevent-2.1.so.7) echo libevent-2.1-7 ;;
+	libfstrm.so.0) echo libfstrm0 ;;
+	libprotobuf-c.so.1) echo libprotobuf-c1 ;;
+	libsystemd.so.0) echo libsystemd0 ;;
 	libreadline.so.8) echo libreadline8 ;;
 	libtinfo.so.6) echo libtinfo6 ;;
 	*) say "no package known for the library $1" >&2 && return 1 ;;
@@ -56,7 +60,7 @@ library_of() {
 
 libraries() {
 	packages=
-	for program in bird/usr/sbin/bird bird/usr/sbin/birdc nginx/usr/sbin/nginx; do
+	for program in bird/usr/sbin/bird bird/usr/sbin/birdc nginx/usr/sbin/nginx nsd/usr/sbin/nsd; do
 		[ -x "$tools/$program" ] || continue
 		for soname in $(ldd "$tools/$program" | awk '/not found/ { print $1 }'); do
 			packages="$packages $(library_of "$soname")"
@@ -68,4 +72,5 @@ libraries() {
 
 fetch bird bird2 usr/sbin/bird
 fetch nginx nginx usr/sbin/nginx
+fetch nsd nsd usr/sbin/nsd
 libraries
