@@ -241,7 +241,8 @@ struct registry {
 	__u32 healthy; /* 1: the checks last said up */
 	__u32 penalty; /* of damping, as it was then; 0 for none */
 	__u32 suppressed; /* 1: kept out until the penalty has decayed */
-	__u32 reserved[3];
+	__u32 undecided; /* 1: new, no check has decided yet, and panic must know */
+	__u32 reserved[2];
 };
 
 /* ---- meta: one row that says what the other tables are; written last, `complete` at the very end. ---- */

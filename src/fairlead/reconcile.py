@@ -132,7 +132,7 @@ class Reconciler:
 
     def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
         rows = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
-        return {b: Past(r.healthy, r.since / 1e9, r.penalty, r.penalised, r.suppressed) for b, r in rows.items()}
+        return {b: Past(r.healthy, r.since / 1e9, r.penalty, r.penalised, r.suppressed, r.undecided) for b, r in rows.items()}
 
     # --------------------------------------------------------------------------------------------------------------- facts out
 

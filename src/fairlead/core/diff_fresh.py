@@ -40,7 +40,7 @@ def _registry(have: Have, run: Sequence[Fresh], bases: Sequence[tuple[int, int, 
     zero = (0, 0, 0)
     alike = {healthy: have.rows.registry(RegistryRow(now, zero, healthy)) for healthy in (False, True)}
     return [
-        alike[d.healthy] if base == zero and not d.penalty else have.rows.registry(d.registry(now, base))
+        alike[d.healthy] if base == zero and not (d.penalty or d.undecided) else have.rows.registry(d.registry(now, base))
         for (d, _, _), base in zip(run, bases, strict=True)
     ]
 

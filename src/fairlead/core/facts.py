@@ -40,6 +40,7 @@ class Past(NamedTuple):
     penalty: int = 0
     penalised: int = 0
     suppressed: bool = False
+    undecided: bool = False
 
 
 class Seen(NamedTuple):
@@ -108,7 +109,7 @@ class Facts:
                 found[address] = known[address]
             elif before is not None:
                 remembered.append(before)
-                found[address] = (Standing(before.healthy, before.since, inherited=True),) * len(service.checks)
+                found[address] = (Standing(before.healthy, before.since, inherited=not before.undecided),) * len(service.checks)
                 at = now.steady_at(before.penalised / 1e9)
                 penalty = Penalty(before.penalty, at, before.penalised, before.suppressed)
                 self._dampers.inherit(service.key, address, penalty)

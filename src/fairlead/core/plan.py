@@ -29,7 +29,7 @@ class State(Enum):
 class BackendPlan(NamedTuple):
     """One backend of one service. `healthy` is what the checks say, in words in `says`; `usable`: it gets new flows.
 
-    `reason` ends with the words of its checks where they decided (`by_checks`), those in front of them being `front`, and is that
+    `reported` and `decided` are those of its health. `reason` ends with the words of its checks where they decided (`by_checks`), those in front of them being `front`, and is that
     of damping where that decided (`by_damping`).
     """
 
@@ -39,6 +39,7 @@ class BackendPlan(NamedTuple):
     path: Path | None
     healthy: bool
     reported: bool
+    decided: bool
     says: str
     by_checks: bool = False
     by_damping: bool = False
@@ -194,7 +195,9 @@ def _plan_backend(backend: Backend, health: Health, path: Path | NoPath, damped:
     by_damping = state is State.ACTIVE and damped is not None and damped.penalty.suppressed
     if by_damping:
         state, reason, by_checks = State.DRAIN, "went down too often", False
-    return BackendPlan(backend, state, reason, found, health.up, health.reported, says, by_checks, by_damping, "", damped)
+    return BackendPlan(
+        backend, state, reason, found, health.up, health.reported, health.decided, says, by_checks, by_damping, "", damped
+    )
 
 
 def _judge(backend: Backend, health: Health, path: Path | NoPath) -> tuple[State, str]:

@@ -72,6 +72,7 @@ class RegistryRow(NamedTuple):
     penalty: int = 0
     penalised: int = 0
     suppressed: bool = False
+    undecided: bool = False  # told of services with panic only
 
 
 def service_key(key: ServiceKey) -> RowKey:
@@ -142,7 +143,16 @@ class Rows:
         self._service = chosen(rows["services"], "vip", "l4", "id", "live")
         self._destination = chosen(rows["destinations"], "vip", "l4", "l4_mask", "live", "backend", "service")
         self._registry = chosen(
-            rows["registry"], "since", "base_packets", "base_bytes", "base_flows", "penalised", "healthy", "penalty", "suppressed"
+            rows["registry"],
+            "since",
+            "base_packets",
+            "base_bytes",
+            "base_flows",
+            "penalised",
+            "healthy",
+            "penalty",
+            "suppressed",
+            "undecided",
         )
         self._interface = chosen(rows["interfaces"], "live", "ifindex", "bond")
         self._backend_at = rows["destinations"].offset("backend")
@@ -249,7 +259,7 @@ class Rows:
 
     def registry(self, row: RegistryRow) -> bytes:
         """A row of the registry."""
-        return self._registry.pack(row.since, *row.base, row.penalised, row.healthy, row.penalty, row.suppressed)
+        return self._registry.pack(row.since, *row.base, row.penalised, row.healthy, row.penalty, row.suppressed, row.undecided)
 
     # --------------------------------------------------------------------------------- rows read back; `at` in bytes into `data`
 
@@ -279,8 +289,8 @@ class Rows:
 
     def read_registry(self, data: bytearray, at: int) -> RegistryRow:
         """A row of the registry."""
-        since, packets, octets, flows, penalised, healthy, penalty, suppressed = self._registry.unpack_from(data, at)
-        return RegistryRow(since, (packets, octets, flows), healthy == 1, penalty, penalised, suppressed == 1)
+        since, packets, octets, flows, penalised, healthy, penalty, kept, new = self._registry.unpack_from(data, at)
+        return RegistryRow(since, (packets, octets, flows), healthy == 1, penalty, penalised, kept == 1, new == 1)
 
     def read_cells(self, data: memoryview, first: int, count: int) -> list[tuple[int, int, int]]:
         """(packets, bytes, flows) of `count` counters cells from number `first` on."""

@@ -10,7 +10,7 @@ from fairlead.core.hashes import Known, known, vip_bit
 from fairlead.core.maglev import table_size
 from fairlead.core.plan import BackendPlan, ServicePlan, State
 from fairlead.core.rows import RegistryRow, RowKey, Rows, service_key, vip_key
-from fairlead.model import Address, Config, Path, Reject, Scheduler, ServiceKey, Ttl, Tunnel
+from fairlead.model import Address, Config, Path, Reject, Scheduler, Service, ServiceKey, Ttl
 
 _MOST = 0xFFFFFFFF  # of a penalty, in its u32
 
@@ -33,10 +33,11 @@ class WantDestination(NamedTuple):
     penalty: int = 0
     penalised: int = 0
     suppressed: bool = False
+    undecided: bool = False
 
     def registry(self, since: int, base: tuple[int, int, int]) -> RegistryRow:
         """What the registry is to remember of it."""
-        return RegistryRow(since, base, self.healthy, self.penalty, self.penalised, self.suppressed)
+        return RegistryRow(since, base, self.healthy, self.penalty, self.penalised, self.suppressed, self.undecided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,19 @@ def want_service(plan: ServicePlan, rows: Rows) -> WantService:
     ttl = default if service.ttl is None else service.ttl
     pairs = sorted([(known(b.backend.address), b) for b in plan.backends], key=lambda pair: pair[0].order)
     lives = {state: rows.destination_live(0, state, ttl, service.on_down) for state in {b.state for b in plan.backends}}
-    destinations = tuple([_destination(b, forms, rows, service.tunnel, lives[b.state]) for forms, b in pairs])
+    destinations = tuple([_destination(b, forms, rows, service, lives[b.state]) for forms, b in pairs])
     size = service.table_size or table_size(len(pairs))
     live = rows.service_flags(service)
     return WantService(service.key, service_key(service.key), live, service.scheduler, size, destinations)
 
 
-def _destination(plan: BackendPlan, forms: Known, rows: Rows, tunnel: Tunnel | None, live: int) -> WantDestination:
+def _destination(plan: BackendPlan, forms: Known, rows: Rows, service: Service, live: int) -> WantDestination:
     address = plan.backend.address
-    hop = b"" if plan.path is None else rows.hop(plan.path, tunnel, address)
+    hop = b"" if plan.path is None else rows.hop(plan.path, service.tunnel, address)
     weight = plan.backend.weight if plan.usable else 0
     want = WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
+    if service.panic and not plan.decided:
+        want = want._replace(undecided=True)
     if plan.damped is None:
         return want
     value, _, noted, suppressed = plan.damped.penalty
