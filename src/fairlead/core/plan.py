@@ -29,8 +29,8 @@ class State(Enum):
 class BackendPlan(NamedTuple):
     """One backend of one service. `healthy` is what the checks say, in words in `says`; `usable`: it gets new flows.
 
-    `reported` and `decided` are those of its health. `reason` ends with the words of its checks where they decided (`by_checks`), those in front of them being `front`, and is that
-    of damping where that decided (`by_damping`).
+    `reported` and `decided` are those of its health. `reason` ends with the words of its checks where they brought it about
+    (`by_checks`), those in front of them being `front`, and is that of damping where that did (`by_damping`).
     """
 
     backend: Backend
@@ -195,9 +195,8 @@ def _plan_backend(backend: Backend, health: Health, path: Path | NoPath, damped:
     by_damping = state is State.ACTIVE and damped is not None and damped.penalty.suppressed
     if by_damping:
         state, reason, by_checks = State.DRAIN, "went down too often", False
-    return BackendPlan(
-        backend, state, reason, found, health.up, health.reported, health.decided, says, by_checks, by_damping, "", damped
-    )
+    stands = health.up, health.reported, health.decided, says
+    return BackendPlan(backend, state, reason, found, *stands, by_checks, by_damping, "", damped)
 
 
 def _judge(backend: Backend, health: Health, path: Path | NoPath) -> tuple[State, str]:

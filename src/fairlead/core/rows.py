@@ -142,18 +142,9 @@ class Rows:
         rows = self._structs
         self._service = chosen(rows["services"], "vip", "l4", "id", "live")
         self._destination = chosen(rows["destinations"], "vip", "l4", "l4_mask", "live", "backend", "service")
-        self._registry = chosen(
-            rows["registry"],
-            "since",
-            "base_packets",
-            "base_bytes",
-            "base_flows",
-            "penalised",
-            "healthy",
-            "penalty",
-            "suppressed",
-            "undecided",
-        )
+        bases = ("base_packets", "base_bytes", "base_flows")
+        others = ("penalised", "healthy", "penalty", "suppressed", "undecided")
+        self._registry = chosen(rows["registry"], "since", *bases, *others)
         self._interface = chosen(rows["interfaces"], "live", "ifindex", "bond")
         self._backend_at = rows["destinations"].offset("backend")
         self._cell_at = [rows["counters"].offset(name) // 8 for name in ("packets", "bytes", "flows")]
