@@ -6,7 +6,6 @@ host integers, durations are seconds as float, moments are seconds since the Uni
 
 from fairlead.model.changes import BackendShare, Change, Moved, ServiceChange
 from fairlead.model.configuration import (
-    Address,
     AdminState,
     Backend,
     Check,
@@ -17,9 +16,6 @@ from fairlead.model.configuration import (
     Limits,
     OnDown,
     Override,
-    PeerConfig,
-    Position,
-    Prefix,
     ProbeConfig,
     Problem,
     Protocol,
@@ -34,7 +30,6 @@ from fairlead.model.configuration import (
     Tunnel,
     TunnelKind,
     Vlan,
-    host_prefix,
 )
 from fairlead.model.facts import (
     Health,
@@ -59,11 +54,23 @@ from fairlead.model.operations import (
     Route,
     Store,
 )
+from fairlead.model.peers import (
+    Aggregate,
+    AttributeRule,
+    Community,
+    Drained,
+    GracefulRestart,
+    LargeCommunity,
+    Listen,
+    PeerConfig,
+)
+from fairlead.model.places import Address, Position, Prefix, host_prefix
 from fairlead.model.status import (
     BackendStatus,
     CheckStatus,
     InterfaceStatus,
     OverrideStatus,
+    PeerCounters,
     PeerStatus,
     ServiceStatus,
     Status,
@@ -75,6 +82,8 @@ from fairlead.model.status import (
 __all__ = [
     "Address",
     "AdminState",
+    "Aggregate",
+    "AttributeRule",
     "Backend",
     "BackendFlows",
     "BackendShare",
@@ -84,17 +93,22 @@ __all__ = [
     "CheckStatus",
     "CheckType",
     "Cluster",
+    "Community",
     "Config",
     "Damping",
+    "Drained",
     "FlowTable",
     "FlowsInState",
     "Geometry",
+    "GracefulRestart",
     "Health",
     "InterfaceStatus",
     "Keys",
+    "LargeCommunity",
     "Layout",
     "Limits",
     "Link",
+    "Listen",
     "Member",
     "Moved",
     "NoPath",
@@ -104,6 +118,7 @@ __all__ = [
     "OverrideStatus",
     "Path",
     "PeerConfig",
+    "PeerCounters",
     "PeerStatus",
     "Position",
     "Prefix",

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
-Address = IPv4Address | IPv6Address
-Prefix = IPv4Network | IPv6Network
-
-
-def host_prefix(address: Address) -> Prefix:
-    """The /32 or /128 that covers just this address."""
-    return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
+from fairlead.model.peers import Aggregate, Listen, PeerConfig
+from fairlead.model.places import Address, Position, Prefix
 
 
 class Severity(Enum):
@@ -21,18 +16,6 @@ class Severity(Enum):
 
     ERROR = "error"
     WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a file: line and column count from 1."""
-
-    path: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,24 +237,6 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerConfig:
-    """One BGP neighbour. `accept` and `reject` filter what is announced: accept wins, then reject, then accepted."""
-
-    address: Address
-    as_number: int  # ours towards this peer; the peer's own is what its OPEN says
-    hold_time: int = 10  # seconds, 0 or at least 3
-    source: Address | None = None
-    local_pref: int | None = None  # iBGP only, 100 where unset
-    med: int | None = None
-    communities: tuple[tuple[int, int], ...] = ()
-    next_hop_4: IPv4Address | None = None
-    next_hop_6: IPv6Address | None = None
-    accept: tuple[Prefix, ...] = ()
-    reject: tuple[Prefix, ...] = ()
-    position: Position | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class ProbeConfig:
     """How marked health probes leave: fwmark `mark << 20 | destination id`, mask 0xfff00000."""
 
@@ -325,6 +290,10 @@ class Config:
     address: IPv4Address | None = None  # BGP router id, probe source where the egress has none
     address6: IPv6Address | None = None
     peers: tuple[PeerConfig, ...] = ()
+    listen: Listen | None = None  # for peers that dial us; None: not at all
+    aggregates: tuple[Aggregate, ...] = ()  # sorted by prefix
+    drain_time: float = 10.0  # seconds for which routes carry RFC 8326's community before `fairlead drain self` takes them back
+    stop_time: float = 0.0  # the same when the daemon is stopped
     probe: ProbeConfig = ProbeConfig()
     cluster: Cluster = Cluster()
     timeouts: Timeouts = Timeouts()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fairlead.model.configuration import Address, Check, Tunnel
+from fairlead.model.configuration import Check, Tunnel
+from fairlead.model.places import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fairlead.model.configuration import Prefix, ServiceKey
+from fairlead.model.configuration import ServiceKey
+from fairlead.model.places import Prefix
 
 
 class Store(NamedTuple):
@@ -42,7 +43,14 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One prefix to announce, and the next hop's family follows from it. `why` is shown in status."""
+    """One prefix to announce. `why` is shown in status, what follows is for the peers' attribute rules.
+
+    `names` and `priority` are those of the services behind it, `graceful_shutdown` adds RFC 8326's community and takes the route
+    last: it is about to be withdrawn.
+    """
 
     prefix: Prefix
     why: str = ""
+    names: frozenset[str] = frozenset()
+    priority: str = ""
+    graceful_shutdown: bool = False

@@ -100,6 +100,19 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerCounters:
+    """What went over all sessions with a peer since the daemon started; `established`: how often a session came up."""
+
+    messages_in: int = 0
+    messages_out: int = 0
+    updates_in: int = 0
+    updates_out: int = 0
+    prefixes_in: int = 0  # received in all sessions, repeats included
+    malformed_in: int = 0  # UPDATEs that were taken as a withdrawal or lost an attribute, RFC 7606
+    established: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """One BGP session: `state` in the words of RFC 4271 section 8.2.2, `since` a Unix time; `withheld`: routes with reasons."""
 
@@ -110,6 +123,17 @@ class PeerStatus:
     routes: tuple[str, ...]
     last_error: str
     withheld: tuple[str, ...] = ()  # "2001:db8::10/128: no IPv6 next hop is known ..."
+    local_as: int = 0
+    local: str = ""  # our end of the connection
+    remote_id: str = ""
+    why: str = ""  # why it is not up; empty if it is
+    last_error_at: float = 0.0  # Unix time, 0 for never
+    ours: tuple[str, ...] = ()  # capabilities that we offer, in words
+    theirs: tuple[str, ...] = ()
+    hold_time: int = 0  # seconds, as negotiated while there is a session; 0 for none
+    keepalive: float = 0.0  # seconds
+    details: tuple[str, ...] = ()  # each route with its attributes: "192.0.2.10/32 via 10.1.0.2 path 64512 med 5"
+    counters: PeerCounters = PeerCounters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +178,16 @@ class Status:
     warnings: tuple[str, ...]
     tunnels: tuple[TunnelStatus, ...] = ()  # those that an error came about
     overrides: tuple[OverrideStatus, ...] = ()
+    drained: str = ""  # "by root since 2026-11-23 12:04:31": `fairlead drain self`; "" otherwise
+    leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
+
+
+@dataclass(frozen=True, slots=True)
+class BgpStatus:
+    """What `fairlead bgp` shows: us, and every neighbour. `listen` is where, "" for nowhere."""
+
+    router_id: str
+    listen: str
+    drained: str
+    leaving: bool
+    peers: tuple[PeerStatus, ...]
