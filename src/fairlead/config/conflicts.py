@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from fairlead.config.nodes import Value
-from fairlead.config.report import Report, shown
+from fairlead.config.report import Report, meant, shown
 from fairlead.config.services import Draft
 from fairlead.model import Address, Config, OnDown, Service, ServiceKey, TunnelKind
 
@@ -53,8 +53,9 @@ def _owners(config: Config) -> dict[Address, str]:
     found: dict[Address, str] = {v.gateway: f"the gateway of VLAN {v.id}" for v in config.vlans if v.gateway is not None}
     for peer in config.peers:
         if peer.source is not None:
-            found[peer.source] = f"the `source_ip` of BGP peer {peer.address}"
-        found[peer.address] = f"a BGP peer, see {peer.position}"
+            found[peer.source] = f"the `source_ip` of BGP peer {peer}"
+        if not peer.interface:
+            found[peer.address] = f"a BGP peer, see {peer.position}"
     for own, key in ((config.address, "address"), (config.address6, "address6")):
         if own is not None:
             found[own] = f"this balancer's own `{key}`"
@@ -103,7 +104,21 @@ def report_oddities(config: Config, root: Value) -> None:
             for says, hint in _oddities(service):
                 root.report.warn(service.position, f"{service.key} {says}", hint)
     _foreign_fou(config, root.report)
+    _report_speaking(config, root)
+
+
+def _report_speaking(config: Config, root: Value) -> None:
+    """Of BGP: IPv6 VIPs without a next hop, rules about services and aggregates of VIPs that there are not."""
     six = next((vip for vip in config.vips() if vip.version == 6), None)
+    names = {service.name for service in config.services}
+    for peer in config.peers:
+        strange = {name for rule in peer.rules for name in rule.names - names}
+        if strange and peer.position is not None:
+            says = f"a rule of BGP peer {peer} is about a service {shown(min(strange))}, and there is none of that name"
+            root.report.warn(peer.position, says, meant(min(strange), names - {""}, "give the service that `name`"))
+    for aggregate in config.aggregates:
+        if not any(vip in aggregate.prefix for vip in config.vips()):
+            root.warn(f"no VIP lies in the aggregate {aggregate.prefix}: it is never announced", "remove it from `aggregates`")
     for peer in config.peers if six else ():
         if peer.address.version == 4 and peer.next_hop_6 is None and peer.position is not None:
             says = f"IPv6 VIPs such as {six} cannot be announced to {peer.address}: no IPv6 next hop is known"

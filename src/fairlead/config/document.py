@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fairlead.config import machine, scalars
 from fairlead.config.addresses import address4, address6
-from fairlead.config.bgp import Router, read_bgp, read_prefixes
+from fairlead.config.bgp import Router, Speaking, read_bgp, read_prefixes
 from fairlead.config.capacity import report_capacity
 from fairlead.config.conflicts import report_conflicts, report_oddities
 from fairlead.config.nodes import Section, Value, section
@@ -14,6 +14,8 @@ from fairlead.config.services import Draft, read_catalogue, read_services
 from fairlead.config.settings import Settings, read_calm, scheduler
 from fairlead.config.vocabulary import DOCUMENT
 from fairlead.model import Cluster, Config, Limits, ProbeConfig, Reject, Service, Timeouts
+
+_DRAIN_TIME = 10.0  # seconds
 
 
 def read_document(root: Value) -> Config | None:
@@ -43,15 +45,19 @@ def _drafts(said: Section) -> list[Draft]:
 def _config(said: Section, drafts: list[Draft]) -> Config:
     router = Router(said.take("address", address4), said.take("address6", address6), read_prefixes(said.get("prefixes")))
     bgp = said.get("bgp")
-    peers = read_bgp(bgp, router) if bgp else ()
-    if bgp and peers and said.get("address") is None:
+    speaking = read_bgp(bgp, router) if bgp else Speaking()
+    if bgp and speaking.peers and said.get("address") is None:
         bgp.error("BGP needs a router ID", "add a top-level `address`, an IPv4 address of this machine")
     return Config(
         services=_services(drafts),
         interfaces=said.take("interfaces", machine.interfaces) or (),
         address=router.address,
         address6=router.address6,
-        peers=peers,
+        peers=speaking.peers,
+        listen=speaking.listen,
+        aggregates=speaking.aggregates,
+        drain_time=_DRAIN_TIME if speaking.drain_time is None else speaking.drain_time,
+        stop_time=speaking.stop_time or 0.0,
         probe=said.take("probe", machine.probe) or ProbeConfig(),
         cluster=said.take("cluster", machine.cluster) or Cluster(),
         timeouts=said.take("timeouts", machine.timeouts) or Timeouts(),

@@ -5,11 +5,12 @@ Two files mean the same if their normal forms are equal, and parsing a normal fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import yaml
 
 from fairlead.config.checks import USES
+from fairlead.config.expand_bgp import Plain, bgp, plain_seconds
 from fairlead.config.tunnels import UDP_KINDS
 from fairlead.model import (
     AdminState,
@@ -18,15 +19,12 @@ from fairlead.model import (
     Config,
     Damping,
     Limits,
-    PeerConfig,
     ProbeConfig,
     Service,
     Timeouts,
     Tunnel,
     Vlan,
 )
-
-Plain = str | int | float | bool | Sequence["Plain"] | Mapping[str, "Plain"] | Mapping[int, "Plain"]
 
 
 def expand(config: Config) -> str:
@@ -53,20 +51,20 @@ def _config(config: Config) -> dict[str, Plain]:
     if config.interfaces:
         out["interfaces"] = list(config.interfaces)
     if config.attach_delay:
-        out["attach-delay"] = _seconds(config.attach_delay)
+        out["attach-delay"] = plain_seconds(config.attach_delay)
     for key, version in (("vlans", 4), ("vlans6", 6)):
         if subnets := [v for v in config.vlans if v.subnet.version == version]:
             out[key] = {v.id: _subnet(v) for v in subnets}
     if config.timeouts != Timeouts():
-        out["timeouts"] = {name: _seconds(getattr(config.timeouts, name)) for name in Timeouts.__slots__}
+        out["timeouts"] = {name: plain_seconds(getattr(config.timeouts, name)) for name in Timeouts.__slots__}
     if config.limits != Limits():
         out["limits"] = {name: getattr(config.limits, name) for name in Limits.__slots__}
     if config.probe != ProbeConfig():
         out["probe"] = {"mark": config.probe.mark, "priority": config.probe.priority, "table": config.probe.table}
     if config.cluster.key_file is not None:
         out["cluster"] = {"key-file": config.cluster.key_file}
-    if config.peers:
-        out["bgp"] = {"peers": [_peer(p) for p in config.peers]}
+    if speaking := bgp(config):
+        out["bgp"] = speaking
     out["services"] = [_service(s) for s in config.services]
     return out
 
@@ -86,7 +84,7 @@ def _service(service: Service) -> dict[str, Plain]:
         "track": service.track,
         "reject": service.reject.value,
         **_tunnel(service.tunnel),
-        "hold": _seconds(service.hold),
+        "hold": plain_seconds(service.hold),
         "panic": f"{round(service.panic * 100, 4):g}%",
         "damping": _damping(service.damping),
         "servers": [_backend(b) for b in service.backends],
@@ -118,7 +116,7 @@ def _damping(damping: Damping | None) -> Plain:
     if damping is None:
         return False
     numbers = {"penalty": damping.penalty, "suppress": damping.suppress, "reuse": damping.reuse}
-    return {"half-life": _seconds(damping.half_life), **{name: _seconds(number) for name, number in numbers.items()}}
+    return {"half-life": plain_seconds(damping.half_life), **{name: plain_seconds(number) for name, number in numbers.items()}}
 
 
 def _check(check: Check) -> Plain:
@@ -140,31 +138,12 @@ def _check(check: Check) -> Plain:
         "type": check.type,
         **({"port": check.port} if check.port else {}),
         **{key: value for key, value in values.items() if key in USES[check.type]},
-        "interval": _seconds(check.interval),
-        "timeout": _seconds(check.timeout),
+        "interval": plain_seconds(check.interval),
+        "timeout": plain_seconds(check.timeout),
         "window": check.rules.window,
         "fall": check.rules.fall,
         "rise": check.rules.rise,
     }
-
-
-def _peer(peer: PeerConfig) -> Plain:
-    out: dict[str, Plain] = {"address": str(peer.address), "as_number": peer.as_number, "hold_time": peer.hold_time}
-    for key, address in (("source_ip", peer.source), ("next_hop_4", peer.next_hop_4), ("next_hop_6", peer.next_hop_6)):
-        if address is not None:
-            out[key] = str(address)
-    numbers = {"local_pref": peer.local_pref, "med": peer.med}
-    out |= {key: number for key, number in numbers.items() if number is not None}
-    lists = {
-        "communities": [f"{a}:{b}" for a, b in peer.communities],
-        "accept": [str(p) for p in peer.accept],
-        "reject": [str(p) for p in peer.reject],
-    }
-    return out | {key: list(value) for key, value in lists.items() if value}
-
-
-def _seconds(seconds: float) -> int | float:
-    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -111,23 +111,12 @@ SERVER = Vocabulary(
     },
 )
 
-BGP_TERMS = frozenset("as_number hold_time source_ip local_pref med communities next_hop_4 next_hop_6 accept reject".split())
+_ROUTES = frozenset("local_pref med prepend communities large_communities ext_communities".split())
+_SESSION = "as_number peer_as port hold_time source_ip passive multihop ttl_security password_file graceful_restart max_prefixes"
+BGP_TERMS = _ROUTES | frozenset(f"{_SESSION} extended_next_hop next_hop_4 next_hop_6 accept reject rules".split())
 _BGP_LATER = {
-    "password": "leave it out: sessions are not signed yet",
-    "password-file": "leave it out: sessions are not signed yet",
-    "md5": "leave it out: sessions are not signed yet",
     "bfd": "leave it out; a short `hold_time` (3 at least) finds a dead peer",
-    "multihop": "leave it out: sessions leave with the kernel's own TTL",
-    "ttl_security": "leave it out",
-    "gtsm": "leave it out",
-    "passive": "leave it out: Fairlead opens the sessions",
-    "peer_as": "leave it out: the peer's AS is taken from its OPEN, as in VC5",
-    "remote_as": "leave it out: the peer's AS is taken from its OPEN, as in VC5",
-    "large_communities": "use `communities`",
-    "ext_communities": "use `communities`",
-    "prepend": "use `med` or `communities`",
-    "graceful_restart": "leave it out",
-    "aggregate": "leave it out: every VIP is announced as a /32 or /128",
+    "tcp_ao": "use `password_file`: TCP-MD5 is what routers and this kernel have",
 }
 _BGP_OLD = {
     "multiprotocol": "leave it out: both address families are always offered",
@@ -135,17 +124,43 @@ _BGP_OLD = {
     "neighbors": "they are called `peers`",
     "neighbours": "they are called `peers`",
     "local_as": "it is called `as_number`",
+    "remote_as": "it is called `peer_as`",
+    "password": "write it into a file of its own, readable for Fairlead only, and name that as `password_file`",
+    "password-file": "it is called `password_file`",
+    "md5": "write the password into a file and name that as `password_file`",
+    "gtsm": "it is called `ttl_security`, and is a number of hops: 1 for a neighbour",
+    "ebgp_multihop": "it is called `multihop`",
+    "max_prefix": "it is called `max_prefixes`",
+    "aggregate": "it is called `aggregates`, a list, at the top of `bgp`",
 }
 
 BGP = Vocabulary(
     "`bgp`",
-    BGP_TERMS | {"peers", "groups"},
+    BGP_TERMS | frozenset("peers groups listen aggregates drain_time stop_time".split()),
     later=_BGP_LATER,
-    dead={"learn": "VC5 ignores it too", "listen": "VC5 ignores it too, its -b option counts"},
+    dead={"learn": "VC5 ignores it too"},
     renamed=_BGP_OLD,
 )
 GROUP = Vocabulary("a BGP group", BGP_TERMS | {"name", "peers"}, later=_BGP_LATER, renamed=_BGP_OLD)
 PEER = Vocabulary("a BGP peer", BGP_TERMS | {"address"}, later=_BGP_LATER, renamed=_BGP_OLD)
+RULE = Vocabulary(
+    "a rule",
+    _ROUTES | frozenset("prefixes services priorities".split()),
+    renamed={
+        "priority": "it is called `priorities`, a list",
+        "names": "they are called `services`",
+        "service": "it is called `services`, a list",
+        "accept": "rules say what is told of routes; `accept` and `reject` of the peer say which are told of",
+        "reject": "rules say what is told of routes; `accept` and `reject` of the peer say which are told of",
+    },
+)
+LISTEN = Vocabulary("`listen`", frozenset("addresses port".split()))
+AGGREGATE = Vocabulary("an aggregate", frozenset("prefix only".split()))
+GRACEFUL_RESTART = Vocabulary(
+    "`graceful_restart`",
+    frozenset("time notification".split()),
+    renamed={"restart_time": "it is called `time`", "restart-time": "it is called `time`"},
+)
 
 PROBE = Vocabulary("`probe`", frozenset("mark priority table".split()))
 CLUSTER = Vocabulary("`cluster`", frozenset(["key-file"]), renamed={"key": "write the key into a file and name it as `key-file`"})
@@ -171,4 +186,5 @@ DAMPING = Vocabulary(
     renamed={"halflife": "it is called `half-life`", "max-suppress": "leave it out"},
 )
 
-ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, BGP, GROUP, PEER, PROBE, CLUSTER, TIMEOUTS, LIMITS, PAYLOAD, DAMPING)
+_SPEAKING = (BGP, GROUP, PEER, RULE, LISTEN, AGGREGATE, GRACEFUL_RESTART)
+ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, *_SPEAKING, PROBE, CLUSTER, TIMEOUTS, LIMITS, PAYLOAD, DAMPING)

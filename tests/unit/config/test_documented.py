@@ -9,18 +9,22 @@ import pytest
 
 from fairlead.config import expand, parse
 from fairlead.config.vocabulary import (
+    AGGREGATE,
     ALL,
     BGP,
     CHECK,
     CLUSTER,
     DAMPING,
     DOCUMENT,
+    GRACEFUL_RESTART,
     GROUP,
     LIMITS,
+    LISTEN,
     PAYLOAD,
     PEER,
     POLICY_ENTRY,
     PROBE,
+    RULE,
     SERVER,
     SERVICE,
     TIMEOUTS,
@@ -28,7 +32,7 @@ from fairlead.config.vocabulary import (
 from fairlead.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "reference" / "config.md").read_text()
+PAGE = "".join((ROOT / "docs" / "reference" / name).read_text() for name in ("config.md", "bgp.md"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 # A file with one more key in the section under test.
@@ -41,6 +45,10 @@ FRAMES = {
     BGP.what: "services: []\nbgp: {{as_number: 1, {}: x}}",
     GROUP.what: "services: []\nbgp: {{as_number: 1, groups: [{{{}: x}}]}}",
     PEER.what: "address: 10.0.0.5\nservices: []\nbgp: {{as_number: 1, peers: [{{address: 10.0.0.1, {}: x}}]}}",
+    RULE.what: "services: []\nbgp: {{as_number: 1, rules: [{{{}: x}}]}}",
+    LISTEN.what: "services: []\nbgp: {{as_number: 1, listen: {{{}: x}}}}",
+    AGGREGATE.what: "services: []\nbgp: {{as_number: 1, aggregates: [{{{}: x}}]}}",
+    GRACEFUL_RESTART.what: "services: []\nbgp: {{as_number: 1, graceful_restart: {{{}: x}}}}",
     PROBE.what: "services: []\nprobe: {{{}: x}}",
     CLUSTER.what: "services: []\ncluster: {{{}: x}}",
     TIMEOUTS.what: "services: []\ntimeouts: {{{}: x}}",

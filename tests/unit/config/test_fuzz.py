@@ -244,6 +244,16 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
                 **tunnel,
             }
         )
+    rule = st.fixed_dictionaries(
+        {"med": st.integers(0, 9)},
+        optional={
+            "prefixes": st.sampled_from(["any", ["192.0.2.0/24"], []]),
+            "services": st.lists(st.sampled_from(["web", "dns", "no"]), max_size=2),
+            "priorities": st.lists(st.sampled_from(["critical", "low"]), max_size=2),
+            "communities": st.sampled_from([[], ["no-export", "GRACEFUL_SHUTDOWN"]]),
+            "prepend": st.integers(0, 3),
+        },
+    )
     peer = st.fixed_dictionaries(
         {
             "address": st.integers(1, 254).map("10.2.0.{}".format),
@@ -254,12 +264,29 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
             "communities": st.lists(st.sampled_from(["65000:1", "12:30", "0:0"]), max_size=2),
             "accept": st.sampled_from(["any", ["10.0.0.0/8", "2001:db8::/32"], []]),
             "next_hop_6": st.just("2001:db8::5"),
+            "peer_as": st.integers(1, 23455),
+            "port": st.integers(1, 65535),
+            "hold_time": st.sampled_from([0, 3, 90]),
+            "password_file": st.just("/etc/fairlead/bgp"),
+            "graceful_restart": st.sampled_from([True, False, {"time": 30, "notification": True}, {}]),
+            "extended_next_hop": st.booleans(),
+            "ttl_security": st.integers(1, 254),
+            "max_prefixes": st.integers(1, 1000),
+            "large_communities": st.just(["65000:1:2", "4294967295:0:0"]),
+            "ext_communities": st.just(["rt:65000:7", "soo:192.0.2.1:9", "rt:70000:1", "0x0102030405060708"]),
+            "prepend": st.integers(0, 64),
+            "rules": st.lists(rule, max_size=2),
         },
     )
     return {
         "services": services,
         "address": "10.3.0.1",
-        "bgp": {"peers": draw(st.lists(peer, max_size=3, unique_by=lambda p: p["address"]))},
+        "bgp": {
+            "peers": draw(st.lists(peer, max_size=3, unique_by=lambda p: p["address"])),
+            "listen": draw(st.sampled_from([True, False, ["192.0.2.250"], {"port": 1179}])),
+            "aggregates": draw(st.sampled_from([[], ["192.0.2.0/24"], [{"prefix": "2001:db8::/32", "only": True}]])),
+            "drain_time": draw(st.sampled_from([0, 10, 0.5])),
+        },
         "probe": {"mark": draw(st.sampled_from([1, 4095, "0xfa1"]))},
         **draw(machines),
     }
