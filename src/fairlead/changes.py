@@ -111,7 +111,7 @@ class Changes:
         result = await parts.reconciler.change(parts.overlaid(config), parts.managed())
         await parts.watch()
         await parts.presence.look_after_plumbing(config, parts.managed())
-        parts.speaker.configure(config.peers)
+        parts.speak(config)
         parts.changed()
         return result
 

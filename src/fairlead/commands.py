@@ -11,6 +11,7 @@ from fairlead.adapters.http import Call
 from fairlead.changes import Changes
 from fairlead.core import keys, overrides
 from fairlead.errors import Refused
+from fairlead.leaving import Leaving
 from fairlead.model import Status
 from fairlead.overriding import Overriding
 from fairlead.parts import Parts
@@ -23,6 +24,7 @@ class Commands:
         self._parts = parts
         self.changes = Changes(parts)
         self.overriding = Overriding(parts)
+        self.leaving = Leaving(parts)
 
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
@@ -32,6 +34,9 @@ class Commands:
             "POST /v1/override": self.overriding.override,
             "POST /v1/clear": self.overriding.clear,
             "GET /v1/flows": self.overriding.flows,
+            "POST /v1/drain": self.leaving.drain,
+            "POST /v1/undrain": self.leaving.undrain,
+            "GET /v1/bgp": self.leaving.bgp,
         }
 
     async def restart(self) -> str:
@@ -74,4 +79,6 @@ class Commands:
             warnings=parts.presence.warnings(),
             tunnels=parts.underlay.status(),
             overrides=overrides.statuses(parts.config, parts.overrides),
+            drained="" if parts.drained is None else overrides.away(parts.drained),
+            leaving=parts.drained is not None and parts.reconciler.offered(),
         )

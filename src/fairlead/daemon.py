@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from fairlead import preflight, succession
 from fairlead._native import layout_hash, maglev, rendezvous
@@ -36,7 +37,7 @@ from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
 from fairlead.errors import FairleadError, Refused
 from fairlead.events import HandedOver, OperationFailed, Started, Stopped, Warned
-from fairlead.model import Override
+from fairlead.leaving import remembered
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
@@ -151,17 +152,19 @@ class Daemon:
         if not self.options.generic:
             for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
-        self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log)
+        router_id = preflight.router_id(self.network, self.config, managed)
+        self.speaker = Speaker(router_id, self.log)
         told = self.speaker.announce
         self.reconciler = Rehearsing(
             self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
         )
         self.reconciler.wake = self._wake.set
-        self.parts = self._parts()
+        self.parts = self._parts(router_id)
         self.commands = Commands(self.parts)
         self.prober = Prober(self.reconciler.probed)
         self.reconciler.adopt()
         self.reconciler.set_config(self.parts.overlaid(self.config))
+        self.commands.leaving.resume()
         await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
             await self.network.settle(RESOLVE_WITHIN)
@@ -180,10 +183,10 @@ class Daemon:
             await self.server.start()
         except OSError as e:
             raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
-        self.speaker.configure(self.config.peers)
+        self.parts.speak(self.config)
         self.parts.warn()
 
-    def _parts(self) -> Parts:
+    def _parts(self, router_id: IPv4Address) -> Parts:
         return Parts(
             self.options,
             self.log,
@@ -196,20 +199,13 @@ class Daemon:
             self.presence,
             self.underlay,
             self.speaker,
+            router_id,
             self._network_changed,
             self.ending,
             self.options.config,
             self.store,
-            self._overrides(),
+            *remembered(self.store, self.presence),
         )
-
-    def _overrides(self) -> tuple[Override, ...]:
-        """What was said before; a file that cannot be read must not keep a data plane from being looked after."""
-        try:
-            return self.store.load()
-        except FairleadError as e:
-            self.presence.warn("overrides", [f"no override is in effect: {e}"])
-            return ()
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
@@ -229,6 +225,7 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(job()) for job in jobs]
                 await self.ending.asked.wait()
+                await self.commands.leaving.farewell()
                 for task in tasks:
                     task.cancel()
         finally:

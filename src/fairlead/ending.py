@@ -26,6 +26,7 @@ class Ending:
         self.bug: BaseException | None = None
         self.detach = False
         self.succeed = False
+        self.hurried = asyncio.Event()  # asked once more
         self._log = log
         self._within = confirm
         self._confirmed = asyncio.Event()
@@ -49,6 +50,8 @@ class Ending:
 
     def end(self, why: str) -> None:
         """It is time to stop, and nothing else, whatever was asked before."""
+        if self.asked.is_set():
+            self.hurried.set()
         self.why = why
         self.succeed = False
         self.asked.set()

@@ -158,6 +158,15 @@ class Cleared(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SelfDrained(Event):
+    level: ClassVar[int] = 4
+    says: str  # "sent away from its routers by root"
+
+    def __str__(self) -> str:
+        return f"this balancer is {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
 class Operated(Event):
     """An operation was carried out; `text` is the text of the operation."""
 

@@ -83,7 +83,7 @@ class Overriding:
 
     async def _work_by(self, left: Sequence[Override]) -> None:
         parts = self._parts
-        await asyncio.to_thread(parts.store.save, left)
+        await asyncio.to_thread(parts.store.save, left, parts.drained)
         parts.overrides = tuple(left)
         await parts.reconciler.change(parts.overlaid(parts.config), parts.managed())
         parts.changed()

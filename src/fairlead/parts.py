@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.kernel import Kernel
@@ -16,7 +17,7 @@ from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
 from fairlead.core.overrides import overlaid
 from fairlead.ending import Ending
-from fairlead.model import Config, Keys, Link, Override
+from fairlead.model import Config, Drained, Keys, Link, Override
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.rehearse import Rehearsing
@@ -41,11 +42,13 @@ class Parts:
     presence: Presence
     underlay: Underlay
     speaker: Speaker
+    router_id: IPv4Address
     changed: Callable[[], None]
     ending: Ending
     source: str
     store: Overrides
     overrides: tuple[Override, ...]
+    drained: Drained | None = None  # who sent this balancer away from its routers
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def names(self, config: Config) -> tuple[str, ...]:
@@ -66,6 +69,14 @@ class Parts:
         tunnels = {(b.address, s.tunnel) for s in self.config.services if s.tunnel for b in s.backends}
         self.presence.warn("underlay", self.underlay.watch(tunnels))
         await self.network.watch(backends, [link.ifindex for link in self.managed()], self.config.vlans)
+
+    def speak(self, config: Config) -> None:
+        """Sessions with these peers. A port to listen on that cannot be had is a warning: sessions that we open go on."""
+        try:
+            self.speaker.configure(config.peers, config.listen)
+            self.presence.warn("listen", [])
+        except OSError as e:
+            self.presence.warn("listen", [f"no peer can open a session: {e.strerror or e}"])
 
     async def replace_programs(self) -> None:
         """New programs on the same tables and links, without a gap."""

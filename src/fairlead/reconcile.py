@@ -193,8 +193,8 @@ class Reconciler:
         self.breathed = asyncio.get_running_loop().time()
         self._facts.release(self._now())
         await self._replan()
-        self._announcer.replan(self._planner.vip_plans())
-        self._announced(self._announcer.withdraw(), result)
+        self._announcer.replan(self._planner.vip_plans(), config.aggregates)
+        self._announced(self._announcer.withdraw(self._steady()), result)
         wants = [planned.want for planned in self._planner.services.values()]
         vips = self._planner.vips(config)
         for chain in chains(self._have, config.timeouts, self._links, vips, wants, self._progress.pending, self._tools()):

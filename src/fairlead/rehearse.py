@@ -56,6 +56,20 @@ class Rehearsing(Reconciler):
             with uncollected():
                 return await self._pass()
 
+    def leave(self, within: float, why: str) -> None:
+        """Offer all routes as a last resort (RFC 8326), and none after so many seconds, until `stay`; `why` is for people."""
+        self._announcer.leave(self._steady() + within, why)
+        self._touch()
+
+    def stay(self) -> None:
+        """Offer routes as ever."""
+        self._announcer.stay()
+        self._touch()
+
+    def offered(self) -> bool:
+        """Whether peers are offered anything now."""
+        return bool(self._announcer.offered)
+
     async def rehearse(self, config: Config, links: Sequence[Link], flows: Sequence[int], path: str) -> Change:
         """What `change` would do now; `flows` are the live flow entries by destination id, `path` names the configuration."""
         async with self._pass_lock:

@@ -8,6 +8,7 @@ which ended it arrives (closing a socket with unread bytes resets it, and a rese
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import time
@@ -17,7 +18,7 @@ from ipaddress import IPv4Address, ip_address
 
 from fairlead.bgp import Cease, Dial, HangUp, Session
 from fairlead.events import Event
-from fairlead.model import Address, PeerConfig, PeerStatus, Route
+from fairlead.model import Address, Listen, PeerConfig, PeerStatus, Route
 
 PORT = 179  # RFC 4271 section 3
 DIAL_TIMEOUT = 10.0  # seconds
@@ -35,8 +36,10 @@ class Speaker:
         self._leaving: set[_Peer] = set()
         self._routes: tuple[Route, ...] = ()
 
-    def configure(self, peers: Sequence[PeerConfig]) -> None:
+    def configure(self, peers: Sequence[PeerConfig], listen: Listen | None = None) -> None:
         """The neighbours from now on. A changed filter or attribute re-announces; only AS number, hold time and source reset."""
+        if listen is not None:
+            raise OSError(errno.EOPNOTSUPP, "listening for peers is not supported yet")
         wanted = {peer.address: peer for peer in peers}
         for address in [address for address in self._peers if address not in wanted]:
             self._leave(self._peers.pop(address), "removed from the configuration", Cease.PEER_DECONFIGURED)

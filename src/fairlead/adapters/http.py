@@ -11,6 +11,8 @@
     POST /v1/apply?path=&max-moved=    the same, and work by it; 409 with model.Change if it moves more than `max-moved` percent
     POST /v1/override?backend=&service=&state=&weight=   over the configuration, for one service or all
     POST /v1/clear?backend=&service=   take that back; without a backend all of it
+    GET  /v1/bgp?peer=                 model.BgpStatus, all peers or one
+    POST /v1/drain, /v1/undrain        send this balancer away from its routers, and take that back
 
 What is behind each of them is handed in. Errors are `{"error": text}`. Who asks is the user of the connecting process; root may
 say for whom it asks in the header `fairlead-user`.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.errors import KernelError
-from fairlead.model import AdminState, Override, Protocol, ServiceKey
+from fairlead.model import AdminState, Drained, Override, Protocol, ServiceKey
 
 FILE = "overrides.json"
 _FORMAT = 1
@@ -31,22 +31,30 @@ class Overrides:
         return self._directory / FILE
 
     def load(self) -> tuple[Override, ...]:
-        """What stands in the file, nothing where there is none."""
+        """What was said of backends, nothing where there is no file."""
+        return self.load_all()[0]
+
+    def load_all(self) -> tuple[tuple[Override, ...], Drained | None]:
+        """What was said of backends, and who sent this balancer away from its routers, if somebody did."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if found["format"] != _FORMAT:
                 raise KernelError("read", str(self.path), 0, f"it is of format {found['format']}, this Fairlead reads {_FORMAT}")
-            return tuple(_read(each) for each in found["overrides"])
+            drained = found.get("drained")
+            away = None if drained is None else Drained(str(drained["who"]), float(drained["at"]))
+            return tuple(_read(each) for each in found["overrides"]), away
         except FileNotFoundError:
-            return ()
+            return (), None
         except OSError as error:
             raise KernelError("read", str(self.path), error.errno or 0, error.strerror or "") from error
         except (ValueError, KeyError, TypeError) as error:
             raise KernelError("read", str(self.path), 0, f"it is damaged ({error!r}): remove it, and say them again") from error
 
-    def save(self, overrides: Iterable[Override]) -> None:
+    def save(self, overrides: Iterable[Override], drained: Drained | None = None) -> None:
         """These and no others from now on; on KernelError the file is as it was."""
-        text = json.dumps({"format": _FORMAT, "overrides": [_written(each) for each in overrides]}, indent=1) + "\n"
+        away = None if drained is None else {"who": drained.who, "at": drained.at}
+        held = {"format": _FORMAT, "overrides": [_written(each) for each in overrides], "drained": away}
+        text = json.dumps(held, indent=1) + "\n"
         fresh = self.path.with_suffix(".new")
         try:
             self._directory.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from fairlead.cli.percent import Percent
+
 SOCKET = "/run/fairlead/api.sock"
 BPFFS = "/sys/fs/bpf/fairlead"
 STATE = "/var/lib/fairlead"
@@ -170,23 +172,7 @@ def reattach(interface: str, socket: str) -> None:
     sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
 
 
-class _Percent(click.ParamType[float]):
-    """`1%`, `0.5%`, `1`: a number of percent."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
-        try:
-            found = float(str(value).removesuffix("%"))
-        except ValueError:
-            found = -1.0
-        if not 0 <= found <= 100:  # percent
-            self.fail(f"{value!r} is no percentage: write for example 1%", param, ctx)
-        return found
-
-
-_max_moved = click.option("--max-moved", type=_Percent(), metavar="PERCENT", help="Refuse what moves more, as in 1%.")
+_max_moved = click.option("--max-moved", type=Percent(), metavar="PERCENT", help="Refuse what moves more, as in 1%.")
 _json = click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 _service = click.option("--service", metavar="SERVICE", help="Only this one, as in 192.0.2.10:80/tcp or by its name.")
 
@@ -228,11 +214,40 @@ def apply(file: str, socket: str, max_moved: float | None, as_json: bool) -> Non
 @click.option("--wait", is_flag=True, help="Until its flows have ended; shows how many are left.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than that (exit code 1).")
 def drain(backend: str, socket: str, service: str | None, wait: bool, timeout: float | None) -> None:
-    """Give BACKEND no new flows, and leave it those that it has."""
+    """Give BACKEND no new flows, and leave it those that it has.
+
+    `fairlead drain self` sends this balancer away from its routers instead, until `fairlead undrain`: its routes carry the
+    graceful shutdown community (RFC 8326) for a while, and are withdrawn then. Exit code 1 if --wait ends by --timeout.
+    """
     from fairlead.cli import changing
 
+    if backend == "self":
+        if service:
+            raise click.UsageError("--service is for a BACKEND: a balancer leaves with all that it has")
+        code = changing.say(socket, "/v1/drain")
+        sys.exit(changing.wait_away(socket, timeout) if wait and not code else code)
     code = changing.say(socket, "/v1/override", backend=backend, service=service, state="drain")
     sys.exit(changing.wait(socket, backend, service, timeout) if wait and not code else code)
+
+
+@fairlead.command()
+@_socket
+def undrain(socket: str) -> None:
+    """Take back `drain self`: announce whatever is up."""
+    from fairlead.cli import changing
+
+    sys.exit(changing.say(socket, "/v1/undrain"))
+
+
+@fairlead.command()
+@click.argument("peer", required=False)
+@_socket
+@_json
+def bgp(peer: str | None, socket: str, as_json: bool) -> None:
+    """Show the BGP sessions, or all about that with PEER, an address."""
+    from fairlead.cli import online
+
+    sys.exit(online.bgp(socket, peer, as_json=as_json))
 
 
 @fairlead.command()

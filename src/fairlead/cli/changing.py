@@ -17,6 +17,7 @@ from fairlead.model import Change, FlowTable
 CHANGES, REFUSED = 4, 5  # exit codes
 _LARGE = 600.0  # seconds: a hundred thousand backends are read and planned meanwhile
 _LOOK_EVERY = 1.0  # seconds
+_LOOK_AWAY_EVERY = 0.2  # seconds
 _RATE_OVER = 10  # looks
 
 
@@ -104,6 +105,25 @@ def wait(socket: str, backend: str, service: str | None, timeout: float | None) 
         if timeout is not None and now - began > timeout:
             return complain(f"{backend} has {left} flows still after {timeout:g} s; it goes on draining")
         time.sleep(_LOOK_EVERY)
+
+
+def wait_away(socket: str, timeout: float | None) -> int:
+    """Until this balancer announces nothing any more; 1 after `timeout` s."""
+    began = time.monotonic()
+    while True:
+        try:
+            _, body = ask(socket, "GET", "/v1/bgp")
+        except NoDaemon as e:
+            return complain(str(e))
+        found = json.loads(body)
+        if not found["drained"]:
+            return complain("somebody has taken it back: this balancer is not drained")
+        if not found["leaving"]:
+            print("no route is announced any more")
+            return 0
+        if timeout is not None and time.monotonic() - began > timeout:
+            return complain(f"routes are still announced after {timeout:g} s; it goes on leaving")
+        time.sleep(_LOOK_AWAY_EVERY)
 
 
 def _rate(looks: deque[tuple[float, int]]) -> float:

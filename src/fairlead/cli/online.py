@@ -13,9 +13,10 @@ import time
 import typing
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from fairlead import render
-from fairlead.model import Status
+from fairlead.model import BgpStatus, Status
 
 T = TypeVar("T")
 
@@ -93,6 +94,26 @@ def status(path: str, *, as_json: bool) -> int:
         print(json.dumps(found, indent=2))
     else:
         print(render.status(decode(Status, found), time.time()), end="")
+    return 0
+
+
+def bgp(path: str, peer: str | None, *, as_json: bool) -> int:
+    """`fairlead bgp`."""
+    words = urlencode({"peer": peer} if peer else {})
+    try:
+        code, body = ask(path, "GET", f"/v1/bgp?{words}")
+    except NoDaemon as e:
+        return complain(str(e))
+    found = json.loads(body)
+    if code != 200:
+        return complain(str(found.get("error", found)))
+    shown = decode(BgpStatus, found)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif peer and shown.peers:
+        print(render.peer(shown.peers[0], time.time()), end="")
+    else:
+        print(render.bgp(shown, time.time()), end="")
     return 0
 
 

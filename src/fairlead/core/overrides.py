@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fairlead.core.words import date
 from fairlead.errors import Refused
-from fairlead.model import Address, AdminState, Backend, Config, Override, OverrideStatus, Service, ServiceKey
+from fairlead.model import Address, AdminState, Backend, Config, Drained, Override, OverrideStatus, Service, ServiceKey
 
 _WORDS = {AdminState.ACTIVE: "enabled", AdminState.DRAIN: "drain", AdminState.DISABLED: "disabled"}
 
@@ -51,6 +51,11 @@ def says(override: Override) -> str:
 def described(override: Override) -> str:
     """`drain by root since 2026-11-23 12:04:31`."""
     return f"{says(override)} by {override.who} since {date(override.at)}"
+
+
+def away(drained: Drained) -> str:
+    """`drained by root since 2026-11-23 12:04:31`: why this balancer announces nothing."""
+    return f"drained by {drained.who} since {date(drained.at)}"
 
 
 def statuses(config: Config, overrides: Iterable[Override]) -> tuple[OverrideStatus, ...]:

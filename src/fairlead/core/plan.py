@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -102,6 +102,7 @@ class VipPlan:
     hold: float = 0.0
     since: float = 0.0
     priority: str = ""  # of the most important of its services
+    names: frozenset[str] = frozenset()  # of its services
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +229,19 @@ def plan_vip(vip: Address, services: Sequence[ServicePlan], since: float = 0.0) 
     `since` is when the last of its services went up, by the steady clock.
     """
     down = next((s for s in services if not s.up), None)
-    priority = min((s.service.priority for s in services), key=_PRIORITIES.index, default="")
+    priority = most_important(s.service.priority for s in services)
+    names = frozenset(s.service.name for s in services) - {""}
     if down is not None:
-        return VipPlan(vip, False, False, down.reason, priority=priority)
+        return VipPlan(vip, False, False, down.reason, priority=priority, names=names)
     waiting = next((s for s in services if not s.settled), None)
     hold = max((s.service.hold for s in services), default=0.0)
     if waiting is None:
-        return VipPlan(vip, True, True, "", hold, since, priority)
+        return VipPlan(vip, True, True, "", hold, since, priority, names)
     so_far = f"{waiting.reported} of {waiting.service.need} required backends have reported"
     reason = f"{short(waiting.service.key)} waits for its checks: {so_far}"
-    return VipPlan(vip, True, False, reason, hold, since, priority)
+    return VipPlan(vip, True, False, reason, hold, since, priority, names)
+
+
+def most_important(priorities: Iterable[str]) -> str:
+    """The first of `critical`, `high`, `medium`, `low` and none."""
+    return min(priorities, key=_PRIORITIES.index, default="")

@@ -67,6 +67,7 @@ from fairlead.model.peers import (
 from fairlead.model.places import Address, Position, Prefix, host_prefix
 from fairlead.model.status import (
     BackendStatus,
+    BgpStatus,
     CheckStatus,
     InterfaceStatus,
     OverrideStatus,
@@ -88,6 +89,7 @@ __all__ = [
     "BackendFlows",
     "BackendShare",
     "BackendStatus",
+    "BgpStatus",
     "Change",
     "Check",
     "CheckStatus",
