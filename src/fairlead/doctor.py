@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fairlead import config as configuration
-from fairlead.adapters import machine, offloads, plumbing, system
+from fairlead.adapters import machine, offloads, passwords, plumbing, system
 from fairlead.adapters.netlink import RTN_LOCAL, Network
 from fairlead.core import doctor as judge
-from fairlead.errors import ConfigError, KernelError
+from fairlead.core import doctor_bgp as judge_bgp
+from fairlead.errors import ConfigError, KernelError, Refused
 from fairlead.model import Address, Config, Link
 from fairlead.model.machine import Finding, Level, Nic
 
@@ -65,8 +66,23 @@ async def examine(network: Network, config: Config | None, names: Sequence[str],
     if config is not None:
         here = {a.ip for found in network.addresses().values() for a in found}
         findings += await filtered(network, await _devices(network, config))
-        findings += judge.bgp_port(config, here, taken=machine.listeners(179))
+        findings += _speaking(config, here)
     return findings
+
+
+def _speaking(config: Config, here: Collection[Address]) -> list[Finding]:
+    """What BGP needs of this machine; a daemon of ours that listens already is in nobody's way."""
+    ours = machine.sockets(system.instance_owner())
+    number = config.listen.port if config.listen is not None else judge_bgp.PORT
+    taken = [found.address for found in machine.listeners(number) if found.inode not in ours]
+    faults = {}
+    for path in {peer.password_file for peer in config.peers} - {""}:
+        try:
+            passwords.read(path)
+        except Refused as e:
+            faults[path] = str(e)
+    exposed = {peer.password_file for peer in config.peers if peer.password_file and passwords.exposed(peer.password_file)}
+    return judge_bgp.port(config, here, taken) + judge_bgp.passwords(config, faults, exposed)
 
 
 async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[Finding]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 
 from fairlead import config as configuration
 from fairlead import doctor
-from fairlead.adapters import system
+from fairlead.adapters import passwords, system
 from fairlead.adapters.netlink import Network
 from fairlead.core.doctor import refusals
 from fairlead.core.flow_time import misfit
@@ -46,8 +46,12 @@ def load(path: str) -> Config:
 
 
 def parse(text: str, path: str) -> Config:
-    """The configuration in a text; `path` names it. ConfigError."""
-    return configuration.parse(text, path)
+    """The configuration in a text, with the passwords that it names files for; `path` names it. ConfigError, or Refused."""
+    found = configuration.parse(text, path)
+    if not any(peer.password_file for peer in found.peers):
+        return found
+    read = {name: passwords.read(name) for name in {peer.password_file for peer in found.peers} - {""}}
+    return replace(found, peers=tuple(replace(peer, password=read.get(peer.password_file)) for peer in found.peers))
 
 
 def secret(config: Config) -> bytes:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
+from fairlead.model import Address
 from fairlead.model.machine import BpfFileSystem, Clock, Machine
 
 BTF = pathlib.Path("/sys/kernel/btf/vmlinux")
@@ -34,6 +36,14 @@ class Mount:
     device: str
     point: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A TCP socket that takes connections: on which address, and which socket it is."""
+
+    address: Address
+    inode: int
 
 
 def read(bpffs: str, state: str) -> Machine:
@@ -134,11 +144,35 @@ def _chosen(text: str) -> str:
     return text.partition("[")[2].partition("]")[0]
 
 
-def listeners(port: int) -> bool:
-    """Whether anybody in this network namespace listens on this TCP port."""
-    wanted = f":{port:04X}"
-    lines = (line for name in ("tcp", "tcp6") for line in _text(pathlib.Path("/proc/self/net", name)).splitlines()[1:])
-    return any(words[1].endswith(wanted) and words[3] == _LISTEN for words in map(str.split, lines))
+def listeners(port: int) -> list[Listener]:
+    """Who in this network namespace listens on this TCP port."""
+    lines = [line for name in ("tcp", "tcp6") for line in _text(pathlib.Path("/proc/self/net", name)).splitlines()[1:]]
+    found = []
+    for words in map(str.split, lines):
+        address, _, number = words[1].partition(":")
+        if int(number, 16) == port and words[3] == _LISTEN:
+            found.append(Listener(_socket_address(address), int(words[9])))
+    return found
+
+
+def _socket_address(text: str) -> Address:
+    """Of /proc/net/tcp: numbers of 32 bits in host order, printed in hexadecimal, that hold octets in network order."""
+    data = b"".join(struct.pack("=I", int(text[i : i + 8], 16)) for i in range(0, len(text), 8))
+    return IPv4Address(data) if len(data) == 4 else IPv6Address(data)
+
+
+def sockets(pid: int | None) -> set[int]:
+    """The inodes of the sockets that a process has open; none where there is no such process, or we may not look."""
+    found: set[int] = set()
+    if pid is None:
+        return found
+    with suppress(OSError):
+        for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                name = str(entry.readlink())
+                if name.startswith("socket:["):
+                    found.add(int(name[8:-1]))
+    return found
 
 
 def queues(name: str) -> int:

@@ -102,14 +102,20 @@ class Instance:
 
 def _owner() -> str:
     """` (process 123)`, as far as the kernel says."""
+    pid = instance_owner()
+    return "" if pid is None else f" (process {pid})"
+
+
+def instance_owner() -> int | None:
+    """The process that is the one daemon of this network namespace, as far as the kernel says."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as asking:
         asking.settimeout(1)
         try:
             asking.connect(_INSTANCE)
             pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         except OSError:
-            return ""
-        return f" (process {pid})"
+            return None
+        return int(pid)
 
 
 def version() -> str:

@@ -21,7 +21,6 @@ JUMP = 60.0  # seconds by which two clocks may differ
 _SYS_ADMIN, _NET_RAW = 21, 13
 _NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _RAW_CHECKS = frozenset(["syn", "icmp"])
-_BGP_PORT = 179
 
 
 def ok(topic: str, says: str) -> Finding:
@@ -269,15 +268,3 @@ def reverse_path(address: Address, name: str, strictness: int) -> Finding:
     off = f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 (and net.ipv4.conf.all.rp_filter=0)"
     mend = f"{off}, or give {address} a route out of {name}"
     return warn("rp_filter", says, mend)
-
-
-def bgp_port(config: Config, here: Collection[Address], *, taken: bool) -> list[Finding]:
-    """Fairlead opens its sessions itself; but a router that opens one, too, would speak to whoever listens."""
-    if not config.peers:
-        return []
-    if not taken:
-        return [ok("port", f"nobody listens on TCP port {_BGP_PORT}")]
-    if any(peer.address in here or peer.address.is_loopback for peer in config.peers):
-        return [ok("port", f"a BGP daemon of this machine listens on TCP port {_BGP_PORT}, and is a peer")]
-    says = f"somebody listens on TCP port {_BGP_PORT}: a session that a router opens is not Fairlead's, and may disturb ours"
-    return [warn("port", says, f"ss -ltnp sport = :{_BGP_PORT}  (stop that BGP daemon, or make it a peer)")]

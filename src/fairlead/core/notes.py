@@ -34,6 +34,11 @@ def _settings(before: Config, after: Config) -> Iterator[str]:
     for name in ("address", "address6"):
         if getattr(before, name) != getattr(after, name):
             yield f"set {name} {getattr(after, name)}"
+    if before.listen != after.listen:
+        yield "listen for BGP peers" if after.listen is not None else "listen for BGP peers no longer"
+    for name, text in (("drain_time", "drain_time"), ("stop_time", "stop_time")):
+        if getattr(before, name) != getattr(after, name):
+            yield f"set {text} of BGP"
     for name, text in (("vlans", "vlans"), ("attach_delay", "attach-delay"), ("limits", "limits")):
         if getattr(before, name) != getattr(after, name):
             yield f"set {text}"
@@ -55,7 +60,7 @@ def _backups(service: Service) -> set[object]:
 
 
 def _peers(before: Config, after: Config) -> Iterator[str]:
-    old, new = ({peer.address: peer for peer in config.peers} for config in (before, after))
+    old, new = ({str(peer): peer for peer in config.peers} for config in (before, after))
     for address in old.keys() - new.keys():
         yield f"remove BGP peer {address}"
     for address, peer in new.items():

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from fairlead.core import doctor
-from fairlead.model import Address, Backend, Check, Config, Link, PeerConfig, Protocol, Service, ServiceKey
+from fairlead.core import doctor, doctor_bgp
+from fairlead.model import Address, Backend, Check, Config, Link, Listen, PeerConfig, Protocol, Service, ServiceKey
 from fairlead.model.machine import BpfFileSystem, Clock, Finding, Level, Machine, Nic
 
 ETH0 = Link(2, "eth0", bytes.fromhex("020000000001"), up=True, mtu=1500)
@@ -205,10 +205,33 @@ def test_port_179() -> None:
     config = Config((SERVICE,), peers=(PeerConfig(ip_address("10.1.0.254"), 64500),))
     local = replace(config, peers=(PeerConfig(ip_address("127.0.0.1"), 64500),))
 
-    assert levels(*doctor.bgp_port(config, {OWN}, taken=False)) == {"port": "ok"}
-    assert levels(*doctor.bgp_port(config, {OWN}, taken=True)) == {"port": "warn"}
-    assert levels(*doctor.bgp_port(local, {OWN}, taken=True)) == {"port": "ok"}
-    assert doctor.bgp_port(Config((SERVICE,)), {OWN}, taken=True) == []
+    anywhere = [ip_address("0.0.0.0")]
+    assert levels(*doctor_bgp.port(config, {OWN}, [])) == {"port": "ok"}
+    assert levels(*doctor_bgp.port(config, {OWN}, anywhere)) == {"port": "warn"}
+    assert levels(*doctor_bgp.port(local, {OWN}, anywhere)) == {"port": "ok"}
+    assert doctor_bgp.port(Config((SERVICE,)), {OWN}, anywhere) == []
+
+
+def test_a_port_to_listen_on() -> None:
+    """`listen` fails where somebody else has the port: on the same address, or either on all of them."""
+    config = Config((SERVICE,), peers=(PeerConfig(ip_address("10.1.0.254"), 64500),), listen=Listen())
+    some = replace(config, listen=Listen((OWN,)))
+    loopback, anywhere = [ip_address("127.0.0.1")], [ip_address("::")]
+
+    assert levels(*doctor_bgp.port(config, {OWN}, [])) == {"port": "ok"}
+    assert "(127.0.0.1)" in doctor.refusals(doctor_bgp.port(config, {OWN}, loopback))[0]
+    assert levels(*doctor_bgp.port(some, {OWN}, loopback)) == {"port": "ok"}
+    assert levels(*doctor_bgp.port(some, {OWN}, anywhere)) == {"port": "fail"}
+    assert levels(*doctor_bgp.port(some, {OWN}, [OWN])) == {"port": "fail"}
+
+
+def test_passwords() -> None:
+    """A file without a password fails, one that all may read is a warning; each is looked at once."""
+    names = ("/a", "/a", "/b", "/c", "")
+    peers = tuple(PeerConfig(ip_address(f"10.1.0.{n}"), 64500, password_file=name) for n, name in enumerate(names, 1))
+    found = doctor_bgp.passwords(Config((SERVICE,), peers=peers), {"/b": "it is empty"}, {"/c"})
+
+    assert [(f.level.value, f.topic) for f in found] == [("ok", "password"), ("fail", "password"), ("warn", "password")]
 
 
 def test_reverse_path_filters() -> None:
