@@ -216,8 +216,8 @@ class Running:
 
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
 
-    def configure(self, *peers) -> None:
-        self.do(lambda speaker: speaker.configure(peers))
+    def configure(self, *peers, listen=None) -> None:
+        self.do(lambda speaker: speaker.configure(peers, listen))
 
     def announce(self, *routes) -> None:
         self.do(lambda speaker: speaker.announce(routes))

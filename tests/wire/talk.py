@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from fairlead.bgp import Dial, HangUp, Session, State, wire
+from fairlead.bgp import Dial, HangUp, Session, Side, State, wire
 from fairlead.bgp.notifications import in_words
 from fairlead.bgp.wire import Keepalive, Notification, Open, RouteRefresh, Update
 from fairlead.model import Address, PeerConfig, Route
@@ -28,10 +28,10 @@ def routes(*prefixes: str) -> tuple[Route, ...]:
     return tuple(Route(ip_network(prefix)) for prefix in prefixes)
 
 
-def lines_of(data: bytes, *, four_octet: bool = True) -> list[str]:
+def lines_of(data: bytes, *, four_octet: bool = True, longest: int = wire.LONGEST_MESSAGE) -> list[str]:
     """Every message in the bytes as a line; the bytes must be whole messages."""
     buffer = bytearray(data)
-    lines = [line for message in wire.messages(buffer) for line in _lines(message, four_octet)]
+    lines = [line for message in wire.messages(buffer, lambda: longest) for line in _lines(message, four_octet)]
     assert not buffer
     return lines
 
@@ -45,7 +45,9 @@ def _lines(message: wire.Message, four_octet: bool) -> Iterator[str]:
         case Notification(code, subcode, data):
             yield f"NOTIFICATION {in_words(code, subcode, data)}"
         case RouteRefresh():
-            yield f"ROUTE-REFRESH {message.family}"
+            names = {(1, 1): "IPv4", (2, 1): "IPv6"}
+            what = ("ROUTE-REFRESH", "BEGIN", "END OF")[message.subtype]
+            yield f"{what} {names[message.afi, message.safi]}"
         case Update():
             yield from _update_lines(message, four_octet)
 
@@ -61,14 +63,18 @@ def _update_lines(update: Update, four_octet: bool) -> Iterator[str]:
         yield from (f"withdraw {prefix}" for prefix in read_prefixes(said[15][3:], 6))
         if len(said[15]) == 3:
             yield "END IPv6"
+    link_local = ""
     reached: list[IPv4Network | IPv6Network] = list(read_prefixes(update.nlri, 4))
     next_hop: Address | None = IPv4Address(said[3]) if 3 in said else None
     if 14 in said:
-        assert said[14][:4] == b"\x00\x02\x01\x10"
+        assert said[14][:3] in {b"\x00\x02\x01", b"\x00\x01\x01"}
+        assert said[14][3] in {16, 32}
         next_hop = IPv6Address(said[14][4:20])
-        reached = list(read_prefixes(said[14][21:], 6))
+        link_local = f" {IPv6Address(said[14][20:36])}" if said[14][3] == 32 else ""
+        assert said[14][4 + said[14][3]] == 0
+        reached = list(read_prefixes(said[14][5 + said[14][3] :], 6 if said[14][1] == 2 else 4))
     for prefix in reached:
-        yield f"announce {prefix} via {next_hop}" + _about(said, four_octet)
+        yield f"announce {prefix} via {next_hop}{link_local}" + _about(said, four_octet)
 
 
 def _about(said: dict[int, bytes], four_octet: bool) -> str:
@@ -78,6 +84,10 @@ def _about(said: dict[int, bytes], four_octet: bool) -> str:
     text += f" pref {int.from_bytes(said[5], 'big')}" if 5 in said else ""
     if 8 in said:
         text += " communities " + " ".join(f"{a}:{b}" for a, b in struct.iter_unpack(">HH", said[8]))
+    if 16 in said:
+        text += " ext " + " ".join(f"{c:016x}" for (c,) in struct.iter_unpack(">Q", said[16]))
+    if 32 in said:
+        text += " large " + " ".join(f"{a}:{b}:{c}" for a, b, c in struct.iter_unpack(">III", said[32]))
     return text + (f" path4 {read_path(said[17], 4)}" if 17 in said else "")
 
 
@@ -91,7 +101,7 @@ def read_path(data: bytes, size: int) -> str:
 
 
 # Flags that the RFCs demand of each attribute: well-known ones 0x40, optional ones 0x80, optional transitive ones 0xc0.
-FLAGS = {1: 0x40, 2: 0x40, 3: 0x40, 4: 0x80, 5: 0x40, 8: 0xC0, 14: 0x80, 15: 0x80, 17: 0xC0}
+FLAGS = {1: 0x40, 2: 0x40, 3: 0x40, 4: 0x80, 5: 0x40, 8: 0xC0, 14: 0x80, 15: 0x80, 16: 0xC0, 17: 0xC0, 32: 0xC0}
 
 
 def read_attributes(data: bytes) -> dict[int, bytes]:
@@ -122,19 +132,33 @@ def read_prefixes(data: bytes, version: int) -> Iterator[IPv4Network | IPv6Netwo
 class Talk:
     """One session, and a test that plays the peer: `say` and `hear`, with a clock that the test moves."""
 
-    def __init__(self, config: PeerConfig | None = None, *, chance: float = 1.0) -> None:
+    def __init__(self, config: PeerConfig | None = None, *, chance: float = 1.0, **options) -> None:
         self.now = 1000.0
-        self.session = Session(config or peer(), ROUTER_ID, lambda: chance, self.now)
+        self.session = Session(config or peer(), ROUTER_ID, lambda: chance, self.now, **options)
         self.four_octet = True
+        self.longest = wire.LONGEST_MESSAGE
+        self._events: list[str] = []
+        self._parting: dict[Side, bytes] = {}
 
-    def hear(self) -> list[str]:
-        """What the session has sent since."""
-        return lines_of(self.session.take_output(), four_octet=self.four_octet)
+    def hear(self, side: Side = Side.DIALLED) -> list[str]:
+        """What the session has sent on a connection since, and before it was closed."""
+        self._note()
+        data = self._parting.pop(side, b"") + self.session.take_output(side)
+        return lines_of(data, four_octet=self.four_octet, longest=self.longest)
 
     def events(self) -> list[str]:
         """What the session has asked for or reported since."""
-        names = {Dial: "dial", HangUp: "hang up"}
-        return [names.get(type(event), str(event)) for event in self.session.take_events()]
+        self._note()
+        taken, self._events = self._events, []
+        return taken
+
+    def _note(self) -> None:
+        for event in self.session.take_events():
+            if isinstance(event, HangUp):
+                self._parting[event.side] = self._parting.get(event.side, b"") + event.parting
+                self._events.append("hang up" if event.side is Side.DIALLED else "hang up on the peer")
+            else:
+                self._events.append("dial" if isinstance(event, Dial) else str(event))
 
     def say(self, *messages: wire.Message | bytes) -> None:
         for message in messages:
@@ -181,6 +205,7 @@ class Pair:
         self.said: list[str] = []
         self.linked = False
         self.cut = False
+        self._parting: dict[str, bytes] = {}
 
     def run(self, seconds: float) -> None:
         """Let both talk, and time pass, until nothing is due any more within the time."""
@@ -200,8 +225,14 @@ class Pair:
             pass
 
     def _connect(self) -> bool:
-        events = [*self.left.take_events(), *self.right.take_events()]
+        events = []
+        for name, session in (("left", self.left), ("right", self.right)):
+            taken = session.take_events()
+            events += taken
+            self._parting[name] = b"".join(event.parting for event in taken if isinstance(event, HangUp))
         if self.linked and any(isinstance(event, HangUp) for event in events):
+            self._carry("left", self.left, self.right)
+            self._carry("right", self.right, self.left)
             self.linked = False
             for session in (self.left, self.right):
                 if session.state in {State.OPEN_SENT, State.OPEN_CONFIRM, State.ESTABLISHED}:
@@ -215,7 +246,7 @@ class Pair:
         return False
 
     def _carry(self, name: str, sender: Session, receiver: Session) -> bool:
-        data = sender.take_output()
+        data = self._parting.pop(name, b"") + sender.take_output()
         self.said += [f"{name}: {line}" for line in lines_of(data)]
         if data and not self.cut:
             receiver.receive(data, self.now)

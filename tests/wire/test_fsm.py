@@ -15,16 +15,19 @@ EXPECTED = """
 STOP            Idle            Idle            Idle            Idle/6:2          Idle/6:2          Idle/6:2
 RENEW           Idle            Connect         Active          Idle/6:6          Idle/6:6          Idle/6:6
 RETRY           Connect         Connect         Connect         Idle/5:1          Idle/5:2          Idle/5:3
+AWAIT           Active          Connect         Active          Idle/5:1          Idle/5:2          Idle/5:3
 HOLD            Idle            Idle            Idle            Idle/4:0          Idle/4:0          Idle/4:0
 BEAT            Idle            Idle            Idle            Idle/5:1          OpenConfirm/K     Established/K
+STUCK           Idle            Idle            Idle            Idle/8:0          Idle/8:0          Idle/8:0
 CONNECTED       Idle            OpenSent/O      OpenSent/O      OpenSent          OpenConfirm       Established
 LOST            Idle            Active          Idle            Active            Idle              Idle
 OPEN            Idle            Idle            Idle            OpenConfirm/K     Idle/5:2          Idle/5:3
 WRONG           Idle            Idle            Idle            Idle/1:3          Idle/1:3          Idle/1:3
+COLLISION       Idle            Idle            Idle            Idle/6:7          Idle/6:7          Idle/6:7
 NOTIFICATION    Idle            Idle            Idle            Idle              Idle              Idle
 KEEPALIVE       Idle            Idle            Idle            Idle/5:1          Established/E     Established
 UPDATE          Idle            Idle            Idle            Idle/5:1          Idle/5:2          Established
-REFRESH         Idle            Idle            Idle            Idle/5:1          Idle/5:2          Established
+REFRESH         Idle            Idle            Idle            Idle/5:1          Idle/5:2          Established/R
 """
 
 ROWS = [line.split() for line in EXPECTED.strip().splitlines()]
@@ -38,10 +41,12 @@ MESSAGES = {
     "UPDATE": encode(Update()),
     "REFRESH": encode(RouteRefresh(1, 1)),
 }
-SAID = {"O": ["OPEN"], "K": ["KEEPALIVE"], "E": ["END", "END"]}
+SAID = {"O": ["OPEN"], "K": ["KEEPALIVE"], "E": ["END", "END"], "R": ["BEGIN", "END"]}
 NOTIFICATIONS = {
     "4:0": "Hold Timer Expired",
     "6:2": "Cease/Administrative Shutdown",
+    "6:7": "Cease/Connection Collision Resolution",
+    "8:0": "Send Hold Timer Expired",
     "6:6": "Cease/Other Configuration Change",
     "1:3": "Message Header Error/Bad Message Type",
     "5:1": "Finite State Machine Error/Unexpected Message in OpenSent",
@@ -62,15 +67,15 @@ def put(talk: Talk, name: str) -> None:
             session.connected(now, OURS)
         case "LOST":
             session.disconnected(now, "gone")
-        case "RETRY" | "HOLD" | "BEAT":
-            session._step(Input[name], now)
+        case "RETRY" | "AWAIT" | "HOLD" | "BEAT" | "STUCK" | "COLLISION":
+            session._dialled.step(Input[name], now)
         case _:
             session.receive(MESSAGES[name], now)
 
 
 @pytest.mark.parametrize(("name", "state", "cell"), CELLS)
 def test_every_state_with_every_input(name, state, cell):
-    """Each of the 78 cells: the state it leads to, and what goes out."""
+    """Each of the 96 cells: the state it leads to, and what goes out."""
     after, _, says = cell.partition("/")
     talk = Talk()
     if state != "Idle":
@@ -94,7 +99,7 @@ def test_whoever_falls_to_idle_lets_go(name, state, cell):
 
     assert ("hang up" in talk.events()) is linked
     pause = 2.0 if state == "Active" else 1.0  # one failure was needed to get to Active
-    assert talk.session.deadline() == (None if name == "STOP" else talk.now + pause)
+    assert talk.session.deadline() == (None if name in {"STOP", "COLLISION"} else talk.now + pause)
 
 
 def test_table_is_complete():
@@ -106,6 +111,7 @@ def test_table_is_complete():
 
 def test_table_agrees_with_its_steps():
     """Read as a table, each step leads where the expectation says."""
+    assert len(CELLS) == len(Input) * len(State)
     for name, state, cell in CELLS:
         step = TABLE[Input[name]][State(state)]
 

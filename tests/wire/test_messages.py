@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.bgp.capabilities import Capability, Family, Restart, ipv4_via_ipv6, offer, restart_of
+from fairlead.bgp.capabilities import in_words as capabilities_in_words
 from fairlead.bgp.notifications import in_words, pack_text
 from fairlead.bgp.wire import (
-    Capability,
-    Family,
     Keepalive,
     Message,
     Notification,
@@ -30,12 +30,29 @@ MARKER = "ff" * 16
 GOLDEN = {
     "our OPEN with a four-octet AS number": (
         our_open(4200000001, 10, IPv4Address("192.0.2.1")),
-        "0033 01 04 5ba0 000a c0000201 16 02 14 01 04 0001 00 01 01 04 0002 00 01 02 00 41 04 fa56ea01",
+        "0037 01 04 5ba0 000a c0000201 1a 02 18 01 04 0001 00 01 01 04 0002 00 01 02 00 06 00 46 00 41 04 fa56ea01",
     ),
     "our OPEN with a two-octet AS number": (
         our_open(64512, 0, IPv4Address("10.0.0.1")),
-        "0033 01 04 fc00 0000 0a000001 16 02 14 01 04 0001 00 01 01 04 0002 00 01 02 00 41 04 0000fc00",
+        "0037 01 04 fc00 0000 0a000001 1a 02 18 01 04 0001 00 01 01 04 0002 00 01 02 00 06 00 46 00 41 04 0000fc00",
     ),
+    "our OPEN after a restart, with all that can be configured": (
+        our_open(
+            64512,
+            9,
+            IPv4Address("10.0.0.1"),
+            offer(
+                extended_next_hop=True,
+                restart=Restart(120, restarting=True, notification=True, families=((Family.IPV4, True), (Family.IPV6, False))),
+            ),
+        ),
+        (
+            "004b 01 04 fc00 0009 0a000001 2e 02 2c 01 04 0001 00 01 01 04 0002 00 01 02 00 05 06 0001 0001 0002 06 00"
+            " 40 0a c078 000101 80 000201 00 46 00 41 04 0000fc00"
+        ),
+    ),
+    "BoRR and EoRR": (RouteRefresh(1, 1, 2), "0017 05 0001 02 01"),
+    "hard reset": (Notification(6, 9, b"\x06\x02"), "0017 03 06 09 0602"),
     "the OPEN of an old router": (Open(64500, 180, IPv4Address("192.0.2.2")), "001d 01 04 fbf4 00b4 c0000202 00"),
     "KEEPALIVE": (Keepalive(), "0013 04"),
     "NOTIFICATION": (Notification(2, 1, b"\x00\x04"), "0017 03 02 01 0004"),
@@ -85,6 +102,60 @@ def test_open_of_bird():
     assert encode(message) == data
 
 
+def test_capabilities_in_words():
+    """An operator reads what both sides can, BIRD's own included; a capability that is cut off or unknown is named, too."""
+    (bird,) = messages(bytearray.fromhex(MARKER + BIRD_OPEN))
+    ours = offer(extended_next_hop=True, restart=Restart(120, True, True, ((Family.IPV4, True), (Family.IPV6, True))))
+
+    assert isinstance(bird, Open)
+    assert capabilities_in_words(bird.capabilities) == (
+        "IPv4 unicast",
+        "IPv6 unicast",
+        "route refresh",
+        "graceful restart 120 s",
+        "4-octet AS number 4200000002",
+        "enhanced route refresh",
+        "long-lived graceful restart",
+    )
+    assert capabilities_in_words(ours) == (
+        "IPv4 unicast",
+        "IPv6 unicast",
+        "route refresh",
+        "IPv4 with IPv6 next hops",
+        "extended messages",
+        "graceful restart 120 s (restarting, IPv4 and IPv6 forwarding kept, through notifications)",
+        "enhanced route refresh",
+    )
+    odd = (Capability(64, b"\0"), Capability(5, b"\0\1"), Capability(1, bytes.fromhex("00190041")), Capability(250))
+    assert capabilities_in_words(odd) == ("graceful restart (malformed)", "extended next hop", "family 25/65", "capability 250")
+    assert (restart_of(odd), ipv4_via_ipv6(odd), ipv4_via_ipv6(ours)) == (None, False, True)
+    assert restart_of(ours) == Restart(120, True, True, ((Family.IPV4, True), (Family.IPV6, True)))
+
+
+def test_long_optional_parameters():
+    """An OPEN whose parameters need lengths of two octets is read (RFC 9072)."""
+    capabilities = "".join(f"c8fe{n:02x}" + "00" * 253 for n in range(2)) + "0200"
+    parameters = f"02{len(capabilities) // 2:04x}" + capabilities
+    body = "04 fbf4 00b4 c0000202 ff ff" + f"{len(parameters) // 2:04x}" + parameters
+    length = 19 + len(bytes.fromhex(body))
+    (message,) = messages(bytearray.fromhex(MARKER + f"{length:04x} 01" + body))
+
+    assert isinstance(message, Open)
+    assert [c.code for c in message.capabilities] == [200, 200, 2]
+
+
+def test_extended_messages():
+    """More than 4096 bytes are taken and sent only where both sides can, and never as an OPEN or a KEEPALIVE (RFC 8654)."""
+    long = Update(nlri=bytes(50_000))
+    data = encode(long, 65535)
+
+    assert list(messages(bytearray(data), lambda: 65535)) == [long]
+    with pytest.raises(ProtocolError, match="a message of 50023 bytes"):
+        list(messages(bytearray(data)))
+    with pytest.raises(ProtocolError, match="type OPEN of 5000 bytes"):
+        list(messages(bytearray(b"\xff" * 16 + bytes.fromhex("138801") + bytes(5000)), lambda: 65535))
+
+
 def test_capabilities_may_be_spread_over_parameters():
     """One capability in each optional parameter means the same as all in one (RFC 5492 section 4)."""
     text = "0033 01 04 fbf4 00b4 c0000202 16 02 06 41 04 fa56ea01 02 02 02 00 02 02 80 00 02 04 99 02 abcd"
@@ -106,6 +177,7 @@ BAD = {
     "an UPDATE without lengths": (MARKER, "0016 02 000000", (1, 2, "0016")),
     "a NOTIFICATION without a code": (MARKER, "0014 03 06", (1, 2, "0014")),
     "a ROUTE-REFRESH that is too short": (MARKER, "0016 05 000100", (1, 2, "0016")),
+    "the mark of a refresh that is too long": (MARKER, "0018 05 0001 01 01 00", (7, 1, MARKER + "0018 05 0001 01 01 00")),
     "BGP version 3": (MARKER, "001d 01 03 fbf4 00b4 c0000202 00", (2, 1, "0004")),
     "AS number 0": (MARKER, "001d 01 04 0000 00b4 c0000202 00", (2, 2, "")),
     "AS number 0 in four octets": (MARKER, "0025 01 04 fbf4 00b4 c0000202 08 02 06 41 04 00000000", (2, 2, "")),
@@ -132,7 +204,7 @@ def test_what_is_wrong_says_what_to_answer(name):
     with pytest.raises(ProtocolError) as caught:
         list(messages(bytearray.fromhex(marker + text)))
 
-    assert (caught.value.code, caught.value.subcode, caught.value.data.hex()) == (code, subcode, data)
+    assert (caught.value.code, caught.value.subcode, caught.value.data.hex()) == (code, subcode, data.replace(" ", ""))
     assert str(caught.value)
 
 
@@ -226,6 +298,8 @@ WORDS = [
     ((6, 2, b"\x05ab\ncd"), 'Cease/Administrative Shutdown: "ab cd"'),
     ((6, 2, b"\xff\xff\xfe"), 'Cease/Administrative Shutdown: "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"'),
     ((6, 3, b"\x02ab"), "Cease/Peer De-configured"),
+    ((6, 9, b"\x06\x02\x03bye"), 'Cease/Hard Reset (Cease/Administrative Shutdown: "bye")'),
+    ((6, 9, b"\x06\x09\x06\x09"), "Cease/Hard Reset"),
     ((4, 0, b""), "Hold Timer Expired"),
     ((2, 99, b""), "OPEN Message Error/subcode 99"),
     ((77, 0, b""), "error 77"),

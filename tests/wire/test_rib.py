@@ -6,10 +6,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from fairlead.bgp import wire
+from fairlead.bgp import Family, wire
 from fairlead.bgp.attributes import Attributes, pack
-from fairlead.bgp.rib import AdjRibOut, Terms, permits
-from fairlead.bgp.wire import Family
+from fairlead.bgp.policy import permits
+from fairlead.bgp.rib import AdjRibOut
+from fairlead.bgp.terms import Terms
 from fairlead.model import Route
 from tests.wire.talk import lines_of, peer, routes
 
@@ -149,7 +150,9 @@ NEXT_HOPS = [
     (V6, {"next_hop_6": IPv6Address("2001:db8::99")}, "2001:db8::77", "2001:db8::99"),
     (V6, {"next_hop_6": None}, "2001:db8::77", "2001:db8::77"),
     (V6, {"next_hop_6": None}, "10.0.0.1", None),
-    (V6, {"next_hop_6": None}, "fe80::1%eth0", None),
+    (V6, {"next_hop_6": None}, "fe80::1%eth0", "fe80::1"),
+    (V6, {}, "fe80::1%eth0", "2001:db8::1 fe80::1"),
+    (V4, {}, "fe80::1%eth0", "192.0.2.1"),
 ]
 
 

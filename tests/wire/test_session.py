@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.bgp import Cease, State
-from fairlead.bgp.session import CONNECT_RETRY, OPEN_WAIT, PAUSES, STABLE
+from fairlead.bgp.connection import CONNECT_RETRY, OPEN_WAIT, PAUSES, STABLE
 from fairlead.bgp.wire import Capability, Keepalive, Notification, Open, RouteRefresh, Update, encode
 from tests.wire.talk import OURS, THEIRS, Pair, Talk, lines_of, peer, router_open, routes
 
@@ -294,10 +294,10 @@ def test_route_refresh():
     talk.session.announce(routes(V4, "2001:db8::10/128"))
     talk.reach(State.ESTABLISHED)
     talk.say(RouteRefresh(1, 1))
-    assert talk.hear() == [ANNOUNCED]
+    assert talk.hear() == ["BEGIN IPv4", ANNOUNCED, "END OF IPv4"]
 
     talk.say(RouteRefresh(2, 1), RouteRefresh(2, 1), RouteRefresh(2, 1))
-    assert talk.hear() == ["announce 2001:db8::10/128 via 2001:db8::1 path 64512"]
+    assert talk.hear() == ["BEGIN IPv6", "announce 2001:db8::10/128 via 2001:db8::1 path 64512", "END OF IPv6"]
 
     talk.say(RouteRefresh(1, 128), RouteRefresh(1, 1, 1), RouteRefresh(99, 1))
     assert talk.hear() == []
@@ -452,7 +452,7 @@ def test_no_story_breaks_a_session(story):
         talk.events()
 
         assert talk.session.deadline() is not None or talk.session.state is State.ESTABLISHED
-        assert len(talk.session._input) < 4096
+        assert len(talk.session._dialled.input) < 4096
 
 
 def test_addresses_of_the_helpers_differ():

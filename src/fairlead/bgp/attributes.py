@@ -1,6 +1,7 @@
-"""Path attributes and prefixes to bytes: RFC 4271 section 4.3, RFC 4760 for IPv6, RFC 6793 for AS numbers, RFC 1997 communities.
+"""Path attributes and prefixes to bytes: RFC 4271 section 4.3, RFC 4760 for IPv6, RFC 6793 for AS numbers; communities of two
+(RFC 1997), three (RFC 8092) and eight octets' worth of numbers (RFC 4360); IPv4 routes with IPv6 next hops (RFC 8950).
 
-Only the sending side exists, because Fairlead learns nothing from its peers (see `wire`).
+Only the sending side is here: Fairlead learns nothing from its peers, `received` looks at what they say.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from fairlead.bgp.wire import AS_TRANS, Family
-from fairlead.model import Address, Prefix
+from fairlead.bgp.capabilities import Family
+from fairlead.bgp.wire import AS_TRANS
+from fairlead.model import Address, Community, LargeCommunity, Prefix
 
 # Attribute flags, RFC 4271 section 4.3.
 _OPTIONAL, _TRANSITIVE, _EXTENDED_LENGTH = 0x80, 0x40, 0x10
@@ -22,13 +24,32 @@ _AS_SEQUENCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What is said about a route. `as_path` holds real AS numbers; None leaves an optional attribute out."""
+    """What is said about a route. `as_path` holds real AS numbers; None leaves an optional attribute out.
+
+    `link_local` goes along with an IPv6 next hop where both ends are on one link (RFC 2545 section 3).
+    """
 
     next_hop: Address
     as_path: tuple[int, ...] = ()
     med: int | None = None
     local_pref: int | None = None
-    communities: tuple[tuple[int, int], ...] = ()
+    communities: tuple[Community, ...] = ()
+    ext_communities: tuple[int, ...] = ()
+    large_communities: tuple[LargeCommunity, ...] = ()
+    link_local: IPv6Address | None = None
+
+    def __str__(self) -> str:
+        """As an operator reads it."""
+        words = [f"via {self.next_hop}", f"path {' '.join(map(str, self.as_path)) or 'empty'}"]
+        words += [f"med {self.med}"] if self.med is not None else []
+        words += [f"local-pref {self.local_pref}"] if self.local_pref is not None else []
+        for name, each in (
+            ("communities", [":".join(map(str, c)) for c in self.communities]),
+            ("ext-communities", [f"0x{c:016x}" for c in self.ext_communities]),
+            ("large-communities", [":".join(map(str, c)) for c in self.large_communities]),
+        ):
+            words += [f"{name} {' '.join(each)}"] if each else []
+        return " ".join(words)
 
 
 def pack_prefix(prefix: Prefix) -> bytes:
@@ -36,15 +57,15 @@ def pack_prefix(prefix: Prefix) -> bytes:
     return bytes([prefix.prefixlen]) + prefix.network_address.packed[: (prefix.prefixlen + 7) // 8]
 
 
-def pack(attributes: Attributes, *, four_octet: bool, nlri: bytes = b"") -> bytes:
+def pack(attributes: Attributes, *, four_octet: bool, family: Family = Family.IPV4, nlri: bytes = b"") -> bytes:
     """All attributes of an UPDATE; `four_octet` is whether the peer knows such AS numbers.
 
-    For an IPv6 next hop `nlri` travels inside MP_REACH_NLRI, which comes first (RFC 7606 section 5.1); for an IPv4 one it belongs
-    behind the attributes, and is not looked at.
+    With an IPv6 next hop `nlri`, of `family`, travels inside MP_REACH_NLRI, which comes first (RFC 7606 section 5.1); with an
+    IPv4 one it belongs behind the attributes, and is not looked at.
     """
     parts: list[bytes] = []
     if isinstance(attributes.next_hop, IPv6Address):
-        parts.append(_mp_reach(attributes.next_hop, nlri))
+        parts.append(_mp_reach(family, attributes.next_hop, attributes.link_local, nlri))
     parts.append(_one(_WELL_KNOWN, 1, bytes([_ORIGIN_IGP])))
     parts.append(_one(_WELL_KNOWN, 2, _as_path(attributes.as_path, four_octet)))
     if isinstance(attributes.next_hop, IPv4Address):
@@ -55,8 +76,12 @@ def pack(attributes: Attributes, *, four_octet: bool, nlri: bytes = b"") -> byte
         parts.append(_one(_WELL_KNOWN, 5, struct.pack(">I", attributes.local_pref)))
     if attributes.communities:
         parts.append(_one(_OPTIONAL | _TRANSITIVE, 8, b"".join(struct.pack(">HH", *c) for c in attributes.communities)))
+    if attributes.ext_communities:
+        parts.append(_one(_OPTIONAL | _TRANSITIVE, 16, b"".join(struct.pack(">Q", c) for c in attributes.ext_communities)))
     if not four_octet and any(number >= 1 << 16 for number in attributes.as_path):
         parts.append(_one(_OPTIONAL | _TRANSITIVE, 17, _as_path(attributes.as_path, True)))  # AS4_PATH, RFC 6793 section 4.2.2
+    if attributes.large_communities:
+        parts.append(_one(_OPTIONAL | _TRANSITIVE, 32, b"".join(struct.pack(">III", *c) for c in attributes.large_communities)))
     return b"".join(parts)
 
 
@@ -65,9 +90,10 @@ def pack_unreachable(family: Family, nlri: bytes) -> bytes:
     return _one(_OPTIONAL, 15, struct.pack(">HB", *family.value) + nlri)
 
 
-def _mp_reach(next_hop: IPv6Address, nlri: bytes) -> bytes:
+def _mp_reach(family: Family, next_hop: IPv6Address, link_local: IPv6Address | None, nlri: bytes) -> bytes:
     """RFC 4760 section 3: family, next hop with its length, one reserved octet, prefixes."""
-    return _one(_OPTIONAL, 14, struct.pack(">HBB", *Family.IPV6.value, 16) + next_hop.packed + b"\0" + nlri)
+    hops = next_hop.packed + (link_local.packed if link_local is not None else b"")
+    return _one(_OPTIONAL, 14, struct.pack(">HBB", *family.value, len(hops)) + hops + b"\0" + nlri)
 
 
 def _as_path(path: tuple[int, ...], four_octet: bool) -> bytes:

@@ -18,14 +18,20 @@ class Code(IntEnum):
     HOLD_TIMER = 4
     FSM = 5
     CEASE = 6
+    REFRESH = 7  # RFC 7313 section 5
+    SEND_HOLD_TIMER = 8  # RFC 9687 section 3
 
 
 class Cease(IntEnum):
     """The reasons to end a session on purpose that Fairlead gives, RFC 4486 section 3."""
 
+    MAXIMUM_PREFIXES = 1
     ADMINISTRATIVE_SHUTDOWN = 2
     PEER_DECONFIGURED = 3
+    CONNECTION_REJECTED = 5
     OTHER_CONFIGURATION_CHANGE = 6
+    COLLISION = 7
+    HARD_RESET = 9  # RFC 8538 section 3
 
 
 # The longest shutdown communication in bytes of UTF-8, RFC 9003 section 2.
@@ -89,10 +95,12 @@ def pack_text(text: str) -> bytes:
 
 
 def in_words(code: int, subcode: int, data: bytes = b"") -> str:
-    """A NOTIFICATION as an operator reads it: `Cease/Administrative Shutdown: "maintenance"`."""
+    """A NOTIFICATION as an operator reads it: `Cease/Administrative Shutdown: "maintenance"`; a hard reset tells its reason."""
     words = _CODES.get(code, f"error {code}")
     if subcode:
         words += "/" + _SUBCODES.get((code, subcode), f"subcode {subcode}")
+    if (code, subcode) == (Code.CEASE, Cease.HARD_RESET) and len(data) >= 2 and tuple(data[:2]) != (code, subcode):
+        return f"{words} ({in_words(data[0], data[1], data[2:])})"
     text = _text(data) if code == Code.CEASE and subcode in _WITH_TEXT else ""
     return f'{words}: "{text}"' if text else words
 

@@ -1,9 +1,12 @@
-"""One BGP session without IO: bytes and moments in, bytes and events out (RFC 4271 section 8; the table is in `fsm`).
+"""One BGP session without IO: bytes and moments in, bytes and events out.
 
-The caller owns a transport and a clock. After every input it sends `take_output()`, acts on `take_events()` (dial, hang up, log)
-and arms one timer for `deadline()`; when that is due it calls `tick`. `now` is any clock that never goes back, in seconds. A new
-session is due at once: its first `tick` dials. Output goes before the events that are taken with it: the NOTIFICATION that ends a
-session is sent, then the connection is closed.
+The caller owns transports and a clock. After every input it sends `take_output()` of each connection, acts on `take_events()`
+(dial, hang up, log) and arms one timer for `deadline()`; when that is due it calls `tick`. `now` is any clock that never goes
+back, in seconds. A new session is due at once: its first `tick` dials. What is to be sent before a connection is closed comes
+with the event that asks for that: the NOTIFICATION that ends a session is sent, then the connection is closed.
+
+There may be two connections for a moment, one that we dialled and one that the peer did (`connection`); who is established makes
+the other one rest.
 
 UPDATEs are made when output is taken, never earlier: a caller whose transport is full stops taking, and what changes meanwhile
 costs nothing but the final difference.
@@ -12,334 +15,284 @@ costs nothing but the final difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from fairlead.bgp import wire
-from fairlead.bgp.fsm import TABLE, Do, Input, State
-from fairlead.bgp.notifications import Cease, Code, in_words, pack_text
-from fairlead.bgp.rib import AdjRibOut, Terms
-from fairlead.errors import ProtocolError
-from fairlead.events import PeerDown, PeerUp
-from fairlead.model import Address, PeerConfig, PeerStatus, Route
+from fairlead.bgp.capabilities import in_words
+from fairlead.bgp.connection import Connection
+from fairlead.bgp.estate import Estate, foundation, opened_with
+from fairlead.bgp.fsm import Input, State
+from fairlead.bgp.notifications import Cease, Code, pack_text
+from fairlead.bgp.shared import Shared
+from fairlead.bgp.wishes import SessionEvent, Side
+from fairlead.model import Address, PeerConfig, PeerCounters, PeerStatus, Route
 
-# Seconds. While an OPEN is awaited the hold timer is long, and the retry timer is a back-stop behind the transport's own
-# time-out; both values are those that RFC 4271 sections 8.2.2 and 10 suggest.
-OPEN_WAIT = 240.0
-CONNECT_RETRY = 120.0
+# Seconds after which End-of-RIB is said although not all that was announced before a restart is decided yet; half of the peer's
+# patience if that is shorter (RFC 4724 section 4.1, its Selection_Deferral_Timer).
+DEFERRAL = 60.0
 
-# Seconds to wait before the first, second, ... dial after a failure; the last one from then on.
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-
-# Seconds that a session must have been established for the next failure to count as a first one.
-STABLE = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Please connect to the peer, and report `connected` or `disconnected`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Please end the connection, or the attempt at one, after the bytes that are out; it needs no report."""
-
-
-SessionEvent = Dial | HangUp | PeerUp | PeerDown
-
-_INPUTS: dict[type[wire.Message], Input] = {
-    wire.Open: Input.OPEN,
-    wire.Update: Input.UPDATE,
-    wire.Notification: Input.NOTIFICATION,
-    wire.Keepalive: Input.KEEPALIVE,
-    wire.RouteRefresh: Input.REFRESH,
-}
+_ORDER = list(State)
 
 
 class Session:
-    """The speaker's side towards one peer. `config.as_number` is our own AS; `chance` gives numbers in [0, 1) for jitter."""
+    """The speaker's side towards one peer. `config.as_number` is our own AS; `chance` gives numbers in [0, 1) for jitter.
 
-    def __init__(self, config: PeerConfig, router_id: IPv4Address, chance: Callable[[], float], now: float) -> None:
-        self._config = config
-        self._router_id = router_id
-        self._chance = chance
-        self._rib = AdjRibOut(config)
-        self._state = State.IDLE
-        self._retry_at: float | None = now
-        self._hold_at: float | None = None
-        self._keepalive_at: float | None = None
-        self._established_at = now
-        self._failures = 0
-        self._linked = False  # dialling or connected
-        self._local: Address = router_id
-        self._terms: Terms | None = None
-        self._input = bytearray()
-        self._output = bytearray()
-        self._events: list[SessionEvent] = []
-        self._last_error = ""
-        self._reported = ""
-        # What the step that is being taken is about.
-        self._message: wire.Message = wire.Keepalive()
-        self._notice = wire.Notification(Code.CEASE)
-        self._why = ""
+    `listening`: the peer may dial us, `accepted` will be called. `restarted`: a run before this one announced routes, and what
+    they lead to is forwarded still (RFC 4724); then `settle` says when the routes are all there.
+    """
+
+    def __init__(
+        self,
+        config: PeerConfig,
+        router_id: IPv4Address,
+        chance: Callable[[], float],
+        now: float,
+        *,
+        listening: bool = False,
+        restarted: bool = False,
+    ) -> None:
+        self._shared = Shared(config, router_id, chance, forwards=restarted, restarting=restarted)
+        self._listening = listening
+        self._stopped = False
+        self._dialled = Connection(Side.DIALLED, self._shared, None if config.passive else now)
+        self._accepted = Connection(Side.ACCEPTED, self._shared, now if listening else None)
+        self._dialled.rival, self._accepted.rival = self._accepted, self._dialled
+        self._both = (self._dialled, self._accepted)
+        self._settle_at: float | None = None
+        self._settled = True
 
     # ------------------------------------------------------------------------------------------------------------------ inputs
 
     def connected(self, now: float, local: Address) -> None:
-        """The connection stands; `local` is the address of our end."""
-        self._local = local
-        self._step(Input.CONNECTED, now)
+        """The connection that we dialled stands; `local` is the address of our end."""
+        self._dialled.local = local
+        self._dialled.step(Input.CONNECTED, now)
+        self._balance(now)
 
-    def receive(self, data: bytes, now: float) -> None:
+    def accepted(self, now: float, local: Address) -> bytes | None:
+        """The peer has dialled us. None if the connection is taken, else the last bytes for it.
+
+        The newest one counts: who dials again has given the last one up. Only what is established is not given up for it, unless
+        the peer restarts gracefully: then it is how its restart shows (RFC 4724 section 4.2).
+        """
+        waits = self._accepted
+        standing = next((each for each in self._both if each.state is State.ESTABLISHED), None)
+        if standing is not None and not (standing.terms is not None and standing.terms.helps):
+            return wire.encode(wire.Notification(Code.CEASE, Cease.COLLISION))
+        if standing is None and (waits.state is State.IDLE or self._stopped):
+            return wire.encode(wire.Notification(Code.CEASE, Cease.CONNECTION_REJECTED))
+        for each in (standing, waits):
+            if each is not None and each.linked:
+                each.why = "the peer has made a new connection"
+                each.output.clear()
+                each.step(Input.LOST, now)
+        waits.step(Input.AWAIT, now)
+        waits.local = local
+        waits.step(Input.CONNECTED, now)
+        self._balance(now)
+        return None
+
+    def receive(self, data: bytes, now: float, side: Side = Side.DIALLED) -> None:
         """Bytes from the peer, in any chunking."""
-        self._input += data
-        try:
-            for message in wire.messages(self._input):
-                self._hear(message, now)
-        except ProtocolError as error:
-            self._notice = wire.Notification(error.code, error.subcode, error.data)
-            self._why = f"sent {in_words(error.code, error.subcode)}: {error}"
-            self._step(Input.WRONG, now)
-        if not self._linked:
-            self._input.clear()
+        self._of(side).receive(data, now)
+        self._balance(now)
 
-    def disconnected(self, now: float, why: str) -> None:
-        """The connection, or the attempt at one, is gone without our doing."""
-        self._linked = False
-        self._output.clear()
-        self._why = why
-        self._step(Input.LOST, now)
+    def disconnected(self, now: float, why: str, side: Side = Side.DIALLED) -> None:
+        """A connection, or the attempt at one, is gone without our doing."""
+        self._of(side).lost(now, why)
+        self._balance(now)
+
+    def blocked(self, now: float, side: Side, *, blocked: bool) -> None:
+        """Whether the transport holds back what was taken of this side's output, because the peer does not read."""
+        self._of(side).blocked(now, blocked=blocked)
 
     def tick(self, now: float) -> None:
-        """Let every timer that is due expire. At the same moment the hold timer goes first: a dead peer gets no KEEPALIVE."""
-        if self._hold_at is not None and now >= self._hold_at:
-            self._step(Input.HOLD, now)
-        if self._keepalive_at is not None and now >= self._keepalive_at:
-            self._step(Input.BEAT, now)
-        if self._retry_at is not None and now >= self._retry_at:
-            self._step(Input.RETRY, now)
+        """Let every timer that is due expire."""
+        if self._settle_at is not None and now >= self._settle_at:
+            self.settle()
+        for each in self._both:
+            each.tick(now)
+        self._balance(now)
 
     # ------------------------------------------------------------------------------------------------------------------- verbs
 
     def announce(self, routes: Iterable[Route]) -> None:
         """All routes that should be announced; the peer's filter applies."""
-        self._rib.set_routes(routes)
+        self._shared.out.set_routes(routes)
 
-    def configure(self, config: PeerConfig, now: float) -> None:
+    def unsettle(self) -> None:
+        """What is announced is not all yet: End-of-RIB waits for `settle`, though not for ever."""
+        self._settled = False
+        self._shared.out.settle(settled=False)
+
+    def settle(self) -> None:
+        """What is announced is all there is for now."""
+        self._settled, self._settle_at = True, None
+        self._shared.out.settle()
+
+    def configure(self, config: PeerConfig, now: float, *, listening: bool = False) -> None:
         """Take a new configuration of the same peer. Only what an OPEN says or the connection is made of needs a new session."""
-        old, self._config = self._config, config
-        self._rib.set_policy(config)
-        if (old.as_number, old.hold_time, old.source) != (config.as_number, config.hold_time, config.source):
-            self._notice = wire.Notification(Code.CEASE, Cease.OTHER_CONFIGURATION_CHANGE)
-            self._why = "the configuration has changed"
-            self._step(Input.RENEW, now)
+        old, self._shared.config = self._shared.config, config
+        self._listening = listening
+        self._shared.out.set_policy(config)
+        if foundation(old) != foundation(config):
+            for each in self._both:
+                each.notice = wire.Notification(Code.CEASE, Cease.OTHER_CONFIGURATION_CHANGE)
+                each.why = "the configuration has changed"
+                each.step(Input.RENEW, now)
+        self._balance(now)
 
     def shutdown(self, now: float, text: str = "", cease: Cease = Cease.ADMINISTRATIVE_SHUTDOWN) -> None:
         """Withdraw all, say why and stay down. Only an administrative shutdown carries the text (RFC 9003)."""
+        self._stopped = True
         data = pack_text(text) if cease is Cease.ADMINISTRATIVE_SHUTDOWN else b""
-        self._notice = wire.Notification(Code.CEASE, cease, data)
-        self._why = text or "stopped"
-        self._step(Input.STOP, now)
+        for each in self._both:
+            each.notice = wire.Notification(Code.CEASE, cease, data)
+            if each.terms is not None and each.terms.hard_reset:  # else the peer would keep our routes, RFC 8538 section 3
+                each.notice = wire.Notification(Code.CEASE, Cease.HARD_RESET, bytes([Code.CEASE, cease]) + data)
+            each.why = text or "stopped"
+            each.step(Input.STOP, now)
+
+    # -------------------------------------------------------------------------------------------------------------- succession
+
+    def leave(self) -> tuple[Side, Estate] | None:
+        """What a successor needs to go on with the connection; None unless established and all output is taken."""
+        for each in self._both:
+            if each.state is State.ESTABLISHED and not each.output and each.ours is not None and each.theirs is not None:
+                config, router_id = self._shared.config, self._shared.router_id
+                told, heard = self._shared.out.announced(), bytes(each.input)
+                opened = opened_with(config, router_id)
+                return each.side, Estate(str(config), opened, each.side, each.ours, each.theirs, each.local, heard, told)
+        return None
+
+    def resume(self, estate: Estate, now: float) -> bool:
+        """Go on with the connection that another session left, instead of dialling; False if ours would have to be another."""
+        if estate.opened != opened_with(self._shared.config, self._shared.router_id):
+            return False
+        each = self._of(estate.side)
+        terms = each.resume(estate.ours, estate.theirs, estate.local, estate.heard, now)
+        self._shared.restarting, self._shared.forwards = False, True
+        self._shared.out.resume(terms, estate.prefixes)
+        self._balance(now)
+        return True
 
     # ----------------------------------------------------------------------------------------------------------------- outputs
 
     def deadline(self) -> float | None:
         """When `tick` is due; None while no timer runs."""
-        return min((at for at in (self._retry_at, self._hold_at, self._keepalive_at) if at is not None), default=None)
+        timers = (self._settle_at, self._dialled.deadline(), self._accepted.deadline())
+        return min((at for at in timers if at is not None), default=None)
 
-    def take_output(self) -> bytes:
-        """The bytes to send, UPDATEs for what has changed included."""
-        self._update()
-        taken = bytes(self._output)
-        self._output.clear()
+    def take_output(self, side: Side = Side.DIALLED) -> bytes:
+        """The bytes to send on a connection, UPDATEs for what has changed included."""
+        each = self._of(side)
+        if each.state is State.ESTABLISHED:
+            each.update()
+        taken = bytes(each.output)
+        each.output.clear()
         return taken
 
     def take_events(self) -> tuple[SessionEvent, ...]:
         """What to do and to log, in order."""
-        taken = tuple(self._events)
-        self._events.clear()
+        taken = tuple(self._shared.events)
+        self._shared.events.clear()
         return taken
 
     # ------------------------------------------------------------------------------------------------------------------ status
 
     @property
     def state(self) -> State:
-        """The state of RFC 4271 section 8.2.2."""
-        return self._state
+        """The state of RFC 4271 section 8.2.2, of the connection that has come further."""
+        return self._leading.state
 
-    def status(self, since: float) -> PeerStatus:
-        """What an operator wants to know; `since` is the Unix time of the last change of state, which only the caller knows."""
+    @property
+    def resting(self) -> bool:
+        """Nothing goes on, and nothing will by itself."""
+        return all(each.resting for each in self._both)
+
+    @property
+    def stopped(self) -> bool:
+        """It was shut down."""
+        return self._stopped
+
+    def status(self, since: float, now: float = 0.0, wall: float = 0.0) -> PeerStatus:
+        """What an operator wants to know; `since` is the Unix time of the last change of state, `wall` the one of `now`."""
+        shared, leading = self._shared, self._leading
+        config, terms, theirs = shared.config, leading.terms, leading.theirs
+        ours = leading.ours or wire.our_open(config.as_number, config.hold_time, shared.router_id, shared.offered())
+        linked = leading.state in {State.OPEN_SENT, State.OPEN_CONFIRM, State.ESTABLISHED}
         return PeerStatus(
-            address=str(self._config.address),
-            state=self._state.value,
+            address=str(config),
+            state=leading.state.value,
             since=since,
-            remote_as=self._terms.remote_as if self._terms else 0,
-            routes=tuple(str(prefix) for prefix in self._rib.announced()),
-            last_error=self._last_error,
-            withheld=tuple(f"{prefix}: {why}" for prefix, why in self._rib.withheld()),
+            remote_as=terms.remote_as if terms else 0,
+            routes=tuple(str(prefix) for prefix in shared.out.announced()),
+            last_error=shared.last_error,
+            withheld=tuple(f"{prefix}: {why}" for prefix, why in shared.out.withheld()),
+            local_as=config.as_number,
+            local=str(leading.local) if linked else "",
+            remote_id=str(theirs.identifier) if theirs else "",
+            why=self._why_not(now),
+            last_error_at=wall - (now - shared.last_error_at) if shared.last_error else 0.0,
+            ours=in_words(ours.capabilities),
+            theirs=in_words(theirs.capabilities) if theirs else (),
+            hold_time=terms.hold_time if terms else 0,
+            keepalive=terms.hold_time / 3 if terms else 0.0,
+            details=shared.out.details(),
+            counters=self._counters(),
         )
 
-    # ------------------------------------------------------------------------------------------------------------------- steps
+    def _counters(self) -> PeerCounters:
+        shared = self._shared
+        heard = shared.heard
+        sent, got = (shared.messages_in, shared.messages_out), (shared.updates_in, shared.updates_out)
+        return PeerCounters(*sent, *got, heard.prefixes, heard.malformed, shared.established)
 
-    def _hear(self, message: wire.Message, now: float) -> None:
-        """One whole message. If one before it has ended the session, the table says that it means nothing."""
-        if isinstance(message, wire.Open):
-            self._check(message)
-        if isinstance(message, wire.Notification):
-            self._why = f"received {in_words(message.code, message.subcode, message.data)}"
-        self._message = message
-        self._step(_INPUTS[type(message)], now)
+    def _why_not(self, now: float) -> str:
+        """Why the session is not up."""
+        last = f"; last: {self._shared.last_error}" if self._shared.last_error else ""
+        retry = self._dialled.retry_at
+        match self.state:
+            case State.ESTABLISHED:
+                return ""
+            case State.OPEN_SENT:
+                return "connected, the peer has not sent its OPEN yet" + last
+            case State.OPEN_CONFIRM:
+                return "both OPENs are sent, the peer has not confirmed ours yet" + last
+            case State.CONNECT:
+                return "dialling" + last
+        if self._stopped:
+            return "stopped" + last
+        if retry is not None:
+            return f"next dial in {max(0.0, retry - now):.0f} s{last}"
+        waits = "waiting for the peer to dial" if self._listening else "passive, but nothing listens: `listen` is not set"
+        return waits + last
 
-    def _check(self, message: wire.Open) -> None:
-        """What of an OPEN only the session can judge: inside one AS identifiers differ (RFC 6286 section 2.3)."""
-        if message.as_number == self._config.as_number and message.identifier == self._router_id:
-            raise ProtocolError(f"the peer has our own router id {self._router_id}", Code.OPEN, 3)
+    # ---------------------------------------------------------------------------------------------------------------- balance
 
-    def _step(self, cause: Input, now: float) -> None:
-        """The one place where the state changes."""
-        step = TABLE[cause][self._state]
-        self._carry_out(step, now)
-        if step.after is not None:
-            self._state = step.after
+    @property
+    def _leading(self) -> Connection:
+        return max(self._both, key=lambda each: (_ORDER.index(each.state), each.side is Side.DIALLED))
 
-    def _carry_out(self, step: Do, now: float) -> None:
-        match step:
-            case Do.NOTHING:
-                pass
-            case Do.DIAL:
-                self._dial(now)
-            case Do.GREET:
-                self._greet(now)
-            case Do.CONFIRM:
-                self._confirm(now)
-            case Do.ESTABLISH:
-                self._establish(now)
-            case Do.SEND:
-                self._beat(now)
-            case Do.HEAR:
-                self._restart_hold(now)
-            case Do.RESEND:
-                self._restart_hold(now)
-                self._resend()
-            case Do.WAIT | Do.FALL:
-                self._fall(now)
-            case Do.EXPIRE:
-                self._expire(now)
-            case Do.REFUSE:
-                self._refuse(now)
-            case Do.ANSWER | Do.RESTART:
-                self._send(self._notice)
-                self._fall(now)
-            case Do.CEASE:
-                self._cease(now)
-            case Do.REST:
-                self._rest()
+    def _of(self, side: Side) -> Connection:
+        return self._dialled if side is Side.DIALLED else self._accepted
 
-    def _dial(self, now: float) -> None:
-        self._hang_up()
-        self._linked = True
-        self._retry_at = now + self._jitter(CONNECT_RETRY)
-        self._events.append(Dial())
+    def _wanted(self, side: Side) -> bool:
+        if self._stopped:
+            return False
+        return not self._shared.config.passive if side is Side.DIALLED else self._listening
 
-    def _greet(self, now: float) -> None:
-        self._input.clear()
-        self._output.clear()
-        self._retry_at = None
-        self._hold_at = now + OPEN_WAIT
-        self._send(wire.our_open(self._config.as_number, self._config.hold_time, self._router_id))
-
-    def _confirm(self, now: float) -> None:
-        """The terms are the lesser of both sides: hold time (RFC 4271 section 4.2), families, AS numbers of four octets."""
-        theirs = self._message
-        assert isinstance(theirs, wire.Open)
-        self._terms = Terms(
-            local_as=self._config.as_number,
-            remote_as=theirs.as_number,
-            hold_time=min(self._config.hold_time, theirs.hold_time),
-            families=theirs.families,
-            four_octet=theirs.four_octet,
-            local=self._local,
-            router_id=self._router_id,
-        )
-        if self._terms.hold_time:  # else the long wait goes on until their KEEPALIVE is here
-            self._restart_hold(now)
-        self._beat(now)
-
-    def _establish(self, now: float) -> None:
-        assert self._terms is not None
-        self._restart_hold(now)
-        self._established_at = now
-        self._rib.begin(self._terms)
-        self._reported = ""
-        self._events.append(PeerUp(self._config.address, self._terms.remote_as))
-
-    def _beat(self, now: float) -> None:
-        """A KEEPALIVE every third of the hold time, none if that is 0 (RFC 4271 section 4.4)."""
-        self._send(wire.Keepalive())
-        hold = self._terms.hold_time if self._terms else 0
-        self._keepalive_at = now + self._jitter(hold / 3) if hold else None
-
-    def _restart_hold(self, now: float) -> None:
-        hold = self._terms.hold_time if self._terms else 0
-        self._hold_at = now + hold if hold else None
-
-    def _resend(self) -> None:
-        assert isinstance(self._message, wire.RouteRefresh)
-        if self._message.family is not None:
-            self._rib.refresh(self._message.family)
-
-    def _expire(self, now: float) -> None:
-        waited = (self._terms.hold_time if self._terms else 0) or int(OPEN_WAIT)
-        self._why = f"nothing was heard for {waited} s: hold timer expired"
-        self._send(wire.Notification(Code.HOLD_TIMER))
-        self._fall(now)
-
-    def _refuse(self, now: float) -> None:
-        """RFC 6608 section 4 numbers the states in which a message was not expected."""
-        subcode = {State.OPEN_SENT: 1, State.OPEN_CONFIRM: 2, State.ESTABLISHED: 3}[self._state]
-        self._why = f"sent {in_words(Code.FSM, subcode)}: {type(self._message).__name__}"
-        self._send(wire.Notification(Code.FSM, subcode))
-        self._fall(now)
-
-    def _cease(self, now: float) -> None:
-        self._rib.set_routes(())
-        self._update()
-        self._send(self._notice)
-        self._fall(now)
-        self._rest()
-
-    def _rest(self) -> None:
-        self._hang_up()
-        self._retry_at = None
-
-    def _fall(self, now: float) -> None:
-        """The connection is over: nothing that hung on it stays, and the next dial waits longer the more often this happens."""
-        was_up = self._state is State.ESTABLISHED
-        if was_up and now - self._established_at >= STABLE:
-            self._failures = 0
-        pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
-        self._failures += 1
-        self._hang_up()
-        self._hold_at = self._keepalive_at = self._terms = None
-        self._retry_at = now + self._jitter(pause)
-        self._rib.end()
-        self._last_error = self._why
-        if was_up or self._why != self._reported:
-            self._reported = self._why
-            self._events.append(PeerDown(self._config.address, self._why))
-
-    def _hang_up(self) -> None:
-        if self._linked:
-            self._linked = False
-            self._events.append(HangUp())
-
-    def _update(self) -> None:
-        for update in self._rib.updates():
-            self._send(update)
-
-    def _send(self, message: wire.Message) -> None:
-        self._output += wire.encode(message)
-
-    def _jitter(self, seconds: float) -> float:
-        """Three quarters to all of it, RFC 4271 section 10."""
-        return seconds * (0.75 + 0.25 * self._chance())
+    def _balance(self, now: float) -> None:
+        """While one connection is established the other rests; when it is over both begin again."""
+        for each in self._both:
+            if each.rival.state is State.ESTABLISHED:
+                if not each.resting:
+                    each.step(Input.COLLISION, now)
+            elif not self._wanted(each.side):
+                if not each.resting and each.state in {State.IDLE, State.CONNECT, State.ACTIVE}:
+                    each.step(Input.COLLISION, now)
+            elif each.resting and each.rival.state is not State.OPEN_CONFIRM:
+                each.wake(now)
+        if not self._settled and self._settle_at is None and self.state is State.ESTABLISHED:
+            graceful = self._shared.config.graceful_restart
+            self._settle_at = now + min(DEFERRAL, graceful.time / 2 if graceful else 0.0)

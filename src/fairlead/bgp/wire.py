@@ -1,22 +1,31 @@
-"""BGP messages to bytes and back: RFC 4271 section 4, capabilities by RFC 5492.
+"""BGP messages to bytes and back: RFC 4271 section 4; long ones by RFC 8654, long OPENs by RFC 9072.
 
 Decoding is two steps that share no state: `messages` cuts whole messages off the front of a buffer (so that any chunking of the
 stream gives the same messages), `_decode` turns the body of one into a value. Whatever the bytes are, the only exception is
-ProtocolError, and it carries the NOTIFICATION to answer with; work and memory are bounded by the 4,096 bytes of a message.
+ProtocolError, and it carries the NOTIFICATION to answer with; work and memory are bounded by the length of a message.
 
-An UPDATE is cut into its three parts and no further: Fairlead announces and never learns, so a peer's full table costs one look
-at two length fields a message, and a malformed attribute of a route that is ignored anyway cannot cost the session (RFC 7606
-section 2). All integers are big-endian.
+An UPDATE is cut into its three parts and no further; `received` looks into them. All integers are big-endian.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum
 from ipaddress import IPv4Address
 
+from fairlead.bgp.capabilities import (
+    FAMILIES,
+    VALUE_BYTES,
+    Capability,
+    CapabilityCode,
+    Family,
+    families,
+    four_octet_as,
+    has,
+    offer,
+)
 from fairlead.bgp.notifications import Code
 from fairlead.errors import ProtocolError
 
@@ -24,6 +33,7 @@ VERSION = 4
 MARKER = b"\xff" * 16
 HEADER_BYTES = 19
 LONGEST_MESSAGE = 4096
+LONGEST_EXTENDED = 65535  # of an UPDATE, NOTIFICATION or ROUTE-REFRESH where both sides can, RFC 8654 section 4
 AS_TRANS = 23456  # stands for an AS number that does not fit in two octets, RFC 6793 section 9
 
 
@@ -37,42 +47,14 @@ class Kind(IntEnum):
     ROUTE_REFRESH = 5
 
 
-# Length of the whole message in bytes, least and most, RFC 4271 section 6.1. Optional parameters of an OPEN end at 255 bytes.
+# Length of the whole message in bytes, least and most, RFC 4271 section 6.1.
 _LENGTHS = {
-    Kind.OPEN: (29, 29 + 255),
-    Kind.UPDATE: (23, LONGEST_MESSAGE),
-    Kind.NOTIFICATION: (21, LONGEST_MESSAGE),
+    Kind.OPEN: (29, LONGEST_MESSAGE),
+    Kind.UPDATE: (23, LONGEST_EXTENDED),
+    Kind.NOTIFICATION: (21, LONGEST_EXTENDED),
     Kind.KEEPALIVE: (19, 19),
     Kind.ROUTE_REFRESH: (23, 23),
 }
-
-
-class Family(Enum):
-    """Address family and subsequent family, RFC 4760 section 3: unicast of either IP version."""
-
-    IPV4 = (1, 1)
-    IPV6 = (2, 1)
-
-    @property
-    def version(self) -> int:
-        """4 or 6, as `ipaddress` has it."""
-        return 4 if self is Family.IPV4 else 6
-
-
-class CapabilityCode(IntEnum):
-    """The capabilities that Fairlead offers, by their IANA numbers."""
-
-    MULTIPROTOCOL = 1  # RFC 4760 section 8
-    ROUTE_REFRESH = 2  # RFC 2918 section 2
-    FOUR_OCTET_AS = 65  # RFC 6793 section 3
-
-
-@dataclass(frozen=True, slots=True)
-class Capability:
-    """One capability as it is on the wire; codes that nobody knows are kept."""
-
-    code: int
-    value: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +69,18 @@ class Open:
     @property
     def four_octet(self) -> bool:
         """Whether the speaker knows AS numbers of four octets."""
-        return any(c.code == CapabilityCode.FOUR_OCTET_AS for c in self.capabilities)
+        return has(self.capabilities, CapabilityCode.FOUR_OCTET_AS)
 
     @property
     def as_number(self) -> int:
         """The speaker's AS number, by its capability where it has one."""
-        for capability in self.capabilities:
-            if capability.code == CapabilityCode.FOUR_OCTET_AS:
-                return int.from_bytes(capability.value, "big")
-        return self.my_as
+        number = four_octet_as(self.capabilities)
+        return self.my_as if number is None else number
 
     @property
     def families(self) -> frozenset[Family]:
-        """What the speaker exchanges; without a multiprotocol capability that is IPv4 unicast alone (RFC 4760 section 8)."""
-        named = [struct.unpack(">HxB", c.value) for c in self.capabilities if c.code == CapabilityCode.MULTIPROTOCOL]
-        return frozenset(f for f in Family if f.value in named) if named else frozenset({Family.IPV4})
+        """What the speaker exchanges."""
+        return families(self.capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,30 +117,30 @@ class RouteRefresh:
     @property
     def family(self) -> Family | None:
         """The family asked for; None for one that Fairlead does not announce, or for a marker that is no request."""
-        known = {f.value: f for f in Family}
-        return known.get((self.afi, self.safi)) if self.subtype == 0 else None
+        return FAMILIES.get((self.afi, self.safi)) if self.subtype == 0 else None
 
+
+# Subtypes that enclose what answers a request, RFC 7313 section 3.2: the beginning and the end of a route refresh.
+REQUEST, BEGIN_REFRESH, END_REFRESH = 0, 1, 2
 
 Message = Open | Update | Notification | Keepalive | RouteRefresh
 
 
-def our_open(as_number: int, hold_time: int, identifier: IPv4Address) -> Open:
-    """The OPEN that Fairlead sends: both families, route refresh, and the AS number in four octets."""
-    families = [Capability(CapabilityCode.MULTIPROTOCOL, struct.pack(">HxB", *family.value)) for family in Family]
-    refresh = Capability(CapabilityCode.ROUTE_REFRESH)
+def our_open(as_number: int, hold_time: int, identifier: IPv4Address, offered: Sequence[Capability] | None = None) -> Open:
+    """The OPEN that Fairlead sends: what is offered (None: what always is), and the AS number in four octets."""
     four_octet = Capability(CapabilityCode.FOUR_OCTET_AS, as_number.to_bytes(4, "big"))
     my_as = as_number if as_number < 1 << 16 else AS_TRANS
-    return Open(my_as, hold_time, identifier, (*families, refresh, four_octet))
+    return Open(my_as, hold_time, identifier, (*(offer() if offered is None else offered), four_octet))
 
 
 # --------------------------------------------------------------------------------------------------------------------- to bytes
 
 
-def encode(message: Message) -> bytes:
-    """The whole message with its header. ValueError if it is longer than 4,096 bytes, which no caller should attempt."""
+def encode(message: Message, longest: int = LONGEST_MESSAGE) -> bytes:
+    """The whole message with its header. ValueError if it is longer than `longest` bytes, which no caller should attempt."""
     kind, body = _body(message)
     length = HEADER_BYTES + len(body)
-    if length > LONGEST_MESSAGE:
+    if length > longest:
         raise ValueError(f"a BGP message of {length} bytes")
     return MARKER + struct.pack(">HB", length, kind) + body
 
@@ -195,13 +174,14 @@ _CAPABILITIES = 2  # optional parameter type, RFC 5492 section 4
 # ------------------------------------------------------------------------------------------------------------------- from bytes
 
 
-def messages(buffer: bytearray) -> Iterator[Message]:
+def messages(buffer: bytearray, longest: Callable[[], int] = lambda: LONGEST_MESSAGE) -> Iterator[Message]:
     """Take each whole message off the front of the buffer; what is left is the beginning of the next.
 
-    ProtocolError at the first message that is wrong: the ones before it have been handed out, the rest of the stream is lost.
+    `longest` is asked for each message: an OPEN may allow longer ones after it. ProtocolError at the first message that is wrong:
+    the ones before it have been handed out, the rest of the stream is lost.
     """
     while len(buffer) >= HEADER_BYTES:
-        length, kind = _header(bytes(buffer[:HEADER_BYTES]))
+        length, kind = _header(buffer, longest())
         if len(buffer) < length:
             return
         body = bytes(buffer[HEADER_BYTES:length])
@@ -209,20 +189,28 @@ def messages(buffer: bytearray) -> Iterator[Message]:
         yield _decode(kind, body)
 
 
-def _header(header: bytes) -> tuple[int, Kind]:
+def _header(buffer: bytearray, longest: int) -> tuple[int, Kind]:
     """Length of the whole message and its type, checked as RFC 4271 section 6.1 says."""
-    length, number = struct.unpack(">16xHB", header)
-    if header[:16] != MARKER:
+    length, number = struct.unpack_from(">16xHB", buffer)
+    if not buffer.startswith(MARKER):
         raise ProtocolError("the marker is not all ones: the stream is out of step", Code.HEADER, 1)
-    if not HEADER_BYTES <= length <= LONGEST_MESSAGE:
-        raise ProtocolError(f"a message of {length} bytes", Code.HEADER, 2, header[16:18])
+    if not HEADER_BYTES <= length <= longest:
+        raise ProtocolError(f"a message of {length} bytes", Code.HEADER, 2, bytes(buffer[16:18]))
     if number not in _LENGTHS:
-        raise ProtocolError(f"a message of type {number}", Code.HEADER, 3, header[18:19])
+        raise ProtocolError(f"a message of type {number}", Code.HEADER, 3, bytes(buffer[18:19]))
     kind = Kind(number)
     least, most = _LENGTHS[kind]
     if not least <= length <= most:
-        raise ProtocolError(f"a message of type {kind.name} of {length} bytes", Code.HEADER, 2, header[16:18])
+        raise _wrong_length(kind, length, buffer)
     return length, kind
+
+
+def _wrong_length(kind: Kind, length: int, buffer: bytearray) -> ProtocolError:
+    """A ROUTE-REFRESH that encloses an answer has an error of its own, with the message as its data (RFC 7313 section 5)."""
+    text = f"a message of type {kind.name} of {length} bytes"
+    if kind is Kind.ROUTE_REFRESH and length > HEADER_BYTES + 2 and len(buffer) >= length and buffer[21] in {1, 2}:
+        return ProtocolError(text, Code.REFRESH, 1, bytes(buffer[:length]))
+    return ProtocolError(text, Code.HEADER, 2, bytes(buffer[16:18]))
 
 
 def _decode(kind: Kind, body: bytes) -> Message:
@@ -245,9 +233,13 @@ def _decode_open(body: bytes) -> Open:
     version, my_as, hold_time, identifier, length = struct.unpack_from(">BHH4sB", body)
     if version != VERSION:
         raise ProtocolError(f"BGP version {version}", Code.OPEN, 1, struct.pack(">H", VERSION))
-    if length != len(body) - 10:
+    parameters = body[10:]
+    wide = length == _WIDE and parameters[:1] == bytes([_WIDE])  # RFC 9072 section 2
+    if wide:
+        length, parameters = int.from_bytes(parameters[1:3], "big"), parameters[3:]
+    if length != len(parameters):
         raise ProtocolError("the length of the optional parameters does not fit the message", Code.OPEN, 0)
-    message = Open(my_as, hold_time, IPv4Address(identifier), tuple(_capabilities(body[10:])))
+    message = Open(my_as, hold_time, IPv4Address(identifier), tuple(_capabilities(parameters, 2 if wide else 1)))
     if message.as_number == 0:  # RFC 7607 section 2
         raise ProtocolError("AS number 0", Code.OPEN, 2)
     if hold_time in (1, 2):
@@ -257,29 +249,29 @@ def _decode_open(body: bytes) -> Open:
     return message
 
 
-# What a capability's value must be long where Fairlead reads it.
-_VALUE_BYTES: dict[int, int] = {CapabilityCode.MULTIPROTOCOL: 4, CapabilityCode.FOUR_OCTET_AS: 4}
+_WIDE = 255  # both as the length and as the first type it means that lengths of parameters take two octets
 
 
-def _capabilities(parameters: bytes) -> Iterator[Capability]:
+def _capabilities(parameters: bytes, width: int) -> Iterator[Capability]:
     """Those of all optional parameters, in order; one parameter may hold many of them (RFC 5492 section 4)."""
-    for kind, value in _triples(parameters):
+    for kind, value in _triples(parameters, width):
         if kind != _CAPABILITIES:
             raise ProtocolError(f"optional parameter {kind}", Code.OPEN, 4)
-        for code, contents in _triples(value):
-            if len(contents) != _VALUE_BYTES.get(code, len(contents)):
+        for code, contents in _triples(value, 1):
+            if len(contents) != VALUE_BYTES.get(code, len(contents)):
                 raise ProtocolError(f"capability {code} of {len(contents)} bytes", Code.OPEN, 0)
             yield Capability(code, contents)
 
 
-def _triples(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type, length and value of one octet, one octet and length octets; they must fill the data exactly."""
+def _triples(data: bytes, width: int) -> Iterator[tuple[int, bytes]]:
+    """Type of one octet, length of `width` octets, value; they must fill the data exactly."""
     at = 0
     while at < len(data):
-        end = at + 2 + data[at + 1] if at + 1 < len(data) else len(data) + 1
-        if end > len(data):
+        start = at + 1 + width
+        end = start + int.from_bytes(data[at + 1 : start], "big")
+        if max(start, end) > len(data):
             raise ProtocolError("an optional parameter or capability ends outside of the message", Code.OPEN, 0)
-        yield data[at], data[at + 2 : end]
+        yield data[at], data[start:end]
         at = end
 
 
