@@ -153,7 +153,7 @@ class Daemon:
             for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
         router_id = preflight.router_id(self.network, self.config, managed)
-        self.speaker = Speaker(router_id, self.log)
+        self.speaker = Speaker(router_id, self.log, restarted=self.kernel.adopted)
         told = self.speaker.announce
         self.reconciler = Rehearsing(
             self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
@@ -284,6 +284,8 @@ class Daemon:
             self._take_facts()
             await self.reconciler.run_pass()
             self.pulse.passed()
+            if self.reconciler.settled():
+                self.speaker.settle()
             self.prober.set(self.reconciler.targets())
             self._rubbish.set()
 

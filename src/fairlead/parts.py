@@ -71,12 +71,8 @@ class Parts:
         await self.network.watch(backends, [link.ifindex for link in self.managed()], self.config.vlans)
 
     def speak(self, config: Config) -> None:
-        """Sessions with these peers. A port to listen on that cannot be had is a warning: sessions that we open go on."""
-        try:
-            self.speaker.configure(config.peers, config.listen)
-            self.presence.warn("listen", [])
-        except OSError as e:
-            self.presence.warn("listen", [f"no peer can open a session: {e.strerror or e}"])
+        """Sessions with these peers, and peers may dial us if it says so."""
+        self.speaker.configure(config.peers, config.listen)
 
     async def replace_programs(self) -> None:
         """New programs on the same tables and links, without a gap."""

@@ -70,6 +70,10 @@ class Rehearsing(Reconciler):
         """Whether peers are offered anything now."""
         return bool(self._announcer.offered)
 
+    def settled(self) -> bool:
+        """Whether what is offered is all there is for now; after a restart peers keep what was offered before until then."""
+        return self._announcer.settled(self._steady())
+
     async def rehearse(self, config: Config, links: Sequence[Link], flows: Sequence[int], path: str) -> Change:
         """What `change` would do now; `flows` are the live flow entries by destination id, `path` names the configuration."""
         async with self._pass_lock:

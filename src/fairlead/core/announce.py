@@ -99,6 +99,10 @@ class Announcer:
     def _away(self, now: float) -> bool:
         return self._leaves is not None and now >= self._leaves
 
+    def settled(self, now: float) -> bool:
+        """Whether no VIP that is up waits to be announced: what is offered is all there is for now."""
+        return self._away(now) or all(plan.vip in self.routes for plan in self._plans.values() if plan.up)
+
     def deadline(self, now: float) -> float | None:
         """When the next VIP has been up for long enough, or routes have to go."""
         held = [p.since + p.hold for p in self._plans.values() if p.announced and p.vip not in self.routes]
