@@ -272,7 +272,11 @@ class Session:
 
     @property
     def _leading(self) -> Connection:
-        return max(self._both, key=lambda each: (_ORDER.index(each.state), each.side is Side.DIALLED))
+        """Who waits for the peer counts where it has come further than who dials, or nobody does."""
+        waits, dials = self._accepted, self._dialled
+        if waits.state in {State.IDLE, State.ACTIVE} and self._wanted(Side.DIALLED):
+            return dials
+        return waits if _ORDER.index(waits.state) > _ORDER.index(dials.state) else dials
 
     def _of(self, side: Side) -> Connection:
         return self._dialled if side is Side.DIALLED else self._accepted
