@@ -189,8 +189,9 @@ def bird(net, bird_program, tmp_path) -> Iterator[Bird]:
 class Running:
     """A speaker in its own thread, which has moved into our namespace; `do` runs a verb there."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, **options) -> None:
         self.events: list[Event] = []
+        self._options = options
         self._namespace = namespace
         self._ready: Future[tuple[asyncio.AbstractEventLoop, Speaker]] = Future()
         self._thread = threading.Thread(target=self._main)
@@ -203,7 +204,7 @@ class Running:
                 if ctypes.CDLL(None, use_errno=True).setns(there.fileno(), CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
             loop = asyncio.new_event_loop()
-            self._ready.set_result((loop, Speaker(IPv4Address("10.99.0.1"), self.events.append)))
+            self._ready.set_result((loop, Speaker(IPv4Address("10.99.0.1"), self.events.append, **self._options)))
         except BaseException as error:
             self._ready.set_exception(error)
             raise
