@@ -171,3 +171,16 @@ def test_readme_says_how_to_leave() -> None:
 
     for words in ("Linux 5.15", "make demo", "make test", "`fairlead detach`", "leaves the system as it was"):
         assert words in screen.replace("\n  ", " ")
+
+
+def test_every_bgp_key_names_its_test() -> None:
+    """Each row of the key table in docs/reference/bgp.md names a test that exists, and each key of the grammar has a row."""
+    table = text("docs/reference/bgp.md").partition("## Keys\n")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    tests = {match for row in rows for match in re.findall(r"(tests/[\w/]+\.py)::(\w+)", row)}
+    sections = (vocabulary.BGP, vocabulary.GROUP, vocabulary.PEER, vocabulary.RULE, vocabulary.LISTEN, vocabulary.AGGREGATE)
+    keys = {key for section in (*sections, vocabulary.GRACEFUL_RESTART) for key in section.known}
+
+    assert keys <= {key for row in rows for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert not [row for row in rows if "tests/" not in row and "not supported yet" not in row and "| warning |" not in row]
+    assert not [f"{path}::{name}" for path, name in tests if f"def {name}(" not in text(path)]
