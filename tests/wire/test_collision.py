@@ -177,7 +177,7 @@ def test_the_newest_attempt_counts():
 
 
 def test_a_peer_that_restarts_gracefully_dials_again():
-    """Its new connection replaces the established one without a NOTIFICATION (RFC 4724 section 4.2)."""
+    """Its new connection replaces the established one without a NOTIFICATION (RFC 4724 section 5)."""
     graceful = offer(restart=Restart(120, families=((Family.IPV4, True),)))
     opened = our_open(64500, 90, IPv4Address("192.0.2.2"), graceful)
     talk = Talk(peer(), listening=True)
@@ -189,9 +189,11 @@ def test_a_peer_that_restarts_gracefully_dials_again():
     assert talk.events() == ["hang up", "BGP peer 10.0.0.2 is down: the peer has made a new connection", UP]
 
 
-def test_a_peer_without_graceful_restart_is_turned_away():
-    """What is established stays, and the new connection hears why."""
-    talk = listening(State.ESTABLISHED)
+@pytest.mark.parametrize("restart", [None, Restart(120)])
+def test_a_peer_that_does_not_restart_gracefully_is_turned_away(restart):
+    """What is established stays, and the new connection hears why; so too if the peer merely helps others to restart."""
+    opened = our_open(64500, 90, IPv4Address("192.0.2.2"), offer(restart=restart))
+    talk = Talk(peer(), listening=True).reach(State.ESTABLISHED, message=opened)
 
     assert lines_of(accept(talk)) == [COLLISION]
     assert (talk.session.state, talk.events()) == (State.ESTABLISHED, [])

@@ -73,11 +73,11 @@ class Session:
         """The peer has dialled us. None if the connection is taken, else the last bytes for it.
 
         The newest one counts: who dials again has given the last one up. Only what is established is not given up for it, unless
-        the peer restarts gracefully: then it is how its restart shows (RFC 4724 section 4.2).
+        the peer restarts gracefully: then it is how its restart shows (RFC 4724 section 5).
         """
         waits = self._accepted
         standing = next((each for each in self._both if each.state is State.ESTABLISHED), None)
-        if standing is not None and not (standing.terms is not None and standing.terms.helps):
+        if standing is not None and not (standing.terms is not None and standing.terms.restarts):
             return wire.encode(wire.Notification(Code.CEASE, Cease.COLLISION))
         if standing is None and (waits.state is State.IDLE or self._stopped):
             return wire.encode(wire.Notification(Code.CEASE, Cease.CONNECTION_REJECTED))

@@ -25,7 +25,7 @@ class Terms:
     via_ipv6: bool = False  # IPv4 routes may have IPv6 next hops, RFC 8950
     longest: int = LONGEST_MESSAGE  # bytes of a message, RFC 8654
     enhanced_refresh: bool = False  # RFC 7313
-    helps: bool = False  # the peer knows graceful restart: it keeps routes, and may replace a connection, RFC 4724
+    restarts: bool = False  # the peer restarts gracefully: a new connection of its replaces the old one, RFC 4724 section 5
     hard_reset: bool = False  # so do NOTIFICATIONs, but for a hard reset, RFC 8538
 
     @property
@@ -52,6 +52,6 @@ def agree(ours: Open, theirs: Open, local: Address) -> Terms:
         via_ipv6=all(capabilities.ipv4_via_ipv6(o.capabilities) for o in (ours, theirs)),
         longest=LONGEST_EXTENDED if both(CapabilityCode.EXTENDED_MESSAGE) else LONGEST_MESSAGE,
         enhanced_refresh=both(CapabilityCode.ENHANCED_REFRESH),
-        helps=mine is not None and other is not None,
+        restarts=mine is not None and other is not None and bool(other.families),
         hard_reset=mine is not None and other is not None and mine.notification and other.notification,
     )

@@ -16,7 +16,6 @@ IP_FREEBIND = 15
 IPV6_MINHOPCOUNT = 73
 IPV6_FREEBIND = 78
 
-LONGEST_PASSWORD = 80  # bytes, TCP_MD5SIG_MAXKEYLEN
 _HIGHEST_TTL = 255
 
 
@@ -60,7 +59,7 @@ def listening(address: Address, port: int) -> socket.socket:
 
 
 def set_password(made: socket.socket, peer: Address, password: bytes | None) -> None:
-    """Sign and check all segments to and from this peer; None ends it. ENOENT of a password that is not there is none."""
+    """Sign and check all segments to and from this peer; None ends it."""
     if peer.version == 4:
         where = struct.pack("=HH4s120x", socket.AF_INET, 0, peer.packed)
     else:
@@ -70,7 +69,7 @@ def set_password(made: socket.socket, peer: Address, password: bytes | None) -> 
     if key:
         made.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, option)
         return
-    with suppress(FileNotFoundError, OSError):  # a kernel without CONFIG_TCP_MD5SIG has none to remove
+    with suppress(OSError):  # there was none, or the kernel has no CONFIG_TCP_MD5SIG
         made.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, option)
 
 
