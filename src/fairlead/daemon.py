@@ -152,14 +152,14 @@ class Daemon:
             for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
         self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log)
-        told = self.speaker.announce
+        told, clocks = self.speaker.announce, {"clock": time.time, "steady": time.monotonic}
         self.reconciler = Rehearsing(
-            self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
+            self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told
         )
         self.reconciler.wake = self._wake.set
         self.parts = self._parts()
         self.commands = Commands(self.parts)
-        self.prober = Prober(self.reconciler.probed)
+        self.prober = Prober(self.parts.probed)
         self.reconciler.adopt()
         self.reconciler.set_config(self.parts.overlaid(self.config))
         await self.parts.watch()

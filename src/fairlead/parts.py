@@ -16,7 +16,7 @@ from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
 from fairlead.core.overrides import overlaid
 from fairlead.ending import Ending
-from fairlead.model import Config, Keys, Link, Override
+from fairlead.model import Config, Keys, Link, Override, ProbeKey, ProbeResult
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.rehearse import Rehearsing
@@ -66,6 +66,12 @@ class Parts:
         tunnels = {(b.address, s.tunnel) for s in self.config.services if s.tunnel for b in s.backends}
         self.presence.warn("underlay", self.underlay.watch(tunnels))
         await self.network.watch(backends, [link.ifindex for link in self.managed()], self.config.vlans)
+
+    def probed(self, key: ProbeKey, result: ProbeResult) -> None:
+        """One result of one check. After silence, rather than a refusal, the backend's MAC may not be what it was."""
+        self.reconciler.probed(key, result)
+        if not result.passed and result.took >= key.check.timeout:
+            self.network.doubt(key.backend)
 
     async def replace_programs(self) -> None:
         """New programs on the same tables and links, without a gap."""
