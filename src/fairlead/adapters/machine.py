@@ -71,6 +71,7 @@ def bpf_file_system(path: str) -> BpfFileSystem:
         mount.point,
         outlives=not above or any(m.device == mount.device for m in above),
         writable=os.access(where, os.W_OK | os.X_OK, effective_ids=True),
+        passable=os.access(mount.point, os.X_OK, effective_ids=True),
     )
 
 

@@ -103,7 +103,7 @@ def bpf_file_system(found: BpfFileSystem, user: str = "root") -> Finding:
         extra = "  (`ip netns exec` makes such namespaces)"
         return fail("bpffs", says, f"nsenter --mount --target 1 mount -t bpf bpf {found.point}{extra}")
     if not found.writable:
-        mend = f"sudo install -d -o {user} -m 0700 {found.path}"
+        mend = f"{'' if found.passable else f'sudo chmod a+x {found.point} && '}sudo install -d -o {user} -m 0700 {found.path}"
         return fail("bpffs", f"{user} may not pin anything in {found.path}", mend)
     return ok("bpffs", f"{found.path} is in the BPF file system at {found.point}")
 
@@ -266,8 +266,8 @@ def reverse_path(address: Address, name: str, strictness: int) -> Finding:
         ("strict", f"its route does not leave by {name}") if strictness == STRICT else ("loose", "there is no route to it")
     )
     says = f"probes of {address} will go unanswered: rp_filter on {name} is {kind} and {why}"
-    off = f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 (and net.ipv4.conf.all.rp_filter=0)"
-    mend = f"{off}, or give {address} a route out of {name}"
+    off = f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0"
+    mend = f"{off}  (or give {address} a route out of {name})"
     return warn("rp_filter", says, mend)
 
 

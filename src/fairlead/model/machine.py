@@ -33,13 +33,14 @@ class Finding:
 class BpfFileSystem:
     """Where pins go. `point` is the mount point that covers `path`, "" if that is no BPF file system.
 
-    `outlives`: process 1 sees it, too; true where that cannot be found out.
+    `outlives`: process 1 sees it, too; true where that cannot be found out. `passable`: we may go through the mount point.
     """
 
     path: str
     point: str = ""
     outlives: bool = True
     writable: bool = True
+    passable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

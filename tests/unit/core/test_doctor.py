@@ -84,6 +84,7 @@ def test_kernels(release: str, level: str) -> None:
         ({"bpffs": BpfFileSystem("/run/x")}, "bpffs", "fail", "mount -t bpf bpf DIRECTORY"),
         ({"bpffs": BpfFileSystem("/b/x", "/b", outlives=False)}, "bpffs", "fail", "nsenter --mount --target 1"),
         ({"bpffs": BpfFileSystem("/b/x", "/b", writable=False), "user": "lb"}, "bpffs", "fail", "install -d -o lb -m 0700 /b/x"),
+        ({"bpffs": BpfFileSystem("/b/x", "/b", writable=False, passable=False)}, "bpffs", "fail", "sudo chmod a+x /b && sudo"),
         ({"lockdown": "integrity"}, "lockdown", "ok", ""),
         ({"lockdown": "confidentiality"}, "lockdown", "warn", "lockdown=integrity"),
         ({"jit": False}, "jit", "warn", "sysctl -w net.core.bpf_jit_enable=1"),
