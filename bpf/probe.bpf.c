@@ -47,7 +47,7 @@ static __always_inline bool encapsulate(struct __sk_buff *skb, const struct pack
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (outer6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
 	void *l3 = (void *)(long)skb->data + sizeof(struct ethhdr);
 
-	if (l3 + sizeof(struct ipv6hdr) > (void *)(long)skb->data_end)
+	if (l3 + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) > (void *)(long)skb->data_end)
 		return false;
 	in.tos = inner_tos(l3, v6);
 	/* ICMP sums up to zero without a pseudo-header */
