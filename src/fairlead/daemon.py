@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from ipaddress import ip_address
 
 from fairlead import preflight, succession
 from fairlead._native import layout_hash, maglev, rendezvous
@@ -151,7 +152,7 @@ class Daemon:
         if not self.options.generic:
             for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
-        self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log)
+        self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log, inherited=self.legacy.sessions)
         told, clocks = self.speaker.announce, {"clock": time.time, "steady": time.monotonic}
         self.reconciler = Rehearsing(
             self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told
@@ -160,7 +161,7 @@ class Daemon:
         self.parts = self._parts()
         self.commands = Commands(self.parts)
         self.prober = Prober(self.parts.probed)
-        self.reconciler.adopt()
+        self.reconciler.adopt({ip_address(vip) for vip in self.legacy.announced})
         self.reconciler.set_config(self.parts.overlaid(self.config))
         await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
@@ -257,11 +258,14 @@ class Daemon:
         succession.hold_signals()
         self.underlay.close()
         await self.prober.close()
+        sessions = await self.speaker.hand_over()
         api = self.server.keep()
         await self.server.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()
         await self._let_go()
-        self.will = Legacy(lock, name, api, descriptors=(lock, name, api))
+        announced = tuple(str(route.prefix.network_address) for route in self.reconciler.routes())
+        descriptors = (lock, name, api, *(session["descriptor"] for session in sessions))
+        self.will = Legacy(lock, name, api, announced, tuple(sessions), descriptors)
 
     async def _let_go(self) -> None:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""

@@ -9,7 +9,7 @@ growing delay.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.core import rendezvous as rendezvous_reference
@@ -95,9 +95,14 @@ class Reconciler:
 
     # ----------------------------------------------------------------------------------------------------------------- facts in
 
-    def adopt(self) -> None:
-        """Read what the tables hold; once, before anything else."""
+    def adopt(self, vouched: Collection[Address] = ()) -> None:
+        """Read what the tables hold; once, before anything else.
+
+        `vouched` are VIPs that were announced a moment ago, by the run whose work this one goes on with: nobody waits for their
+        checks once more.
+        """
         self._have.adopt(self._tables.view)
+        self._facts.vouched = vouched
 
     @uncollected()
     def set_config(self, config: Config) -> None:

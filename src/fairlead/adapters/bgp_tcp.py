@@ -10,30 +10,44 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
+from typing import Any
 
-from fairlead.bgp import Cease, Dial, HangUp, Session
+from fairlead.bgp import Cease, Dial, HangUp, Session, from_plain
 from fairlead.events import Event
 from fairlead.model import Address, PeerConfig, PeerStatus, Route
 
 PORT = 179  # RFC 4271 section 3
 DIAL_TIMEOUT = 10.0  # seconds
+FLUSH = 0.5  # seconds in which a peer has to take what is out, or its session is not handed over
 LINGER = 2.0  # seconds from the last byte of ours to the end of a connection that the peer does not close
 
 
 class Speaker:
-    """All BGP sessions of this machine. Runs in the event loop that calls it; `log` is given PeerUp and PeerDown."""
+    """All BGP sessions of this machine. Runs in the event loop that calls it; `log` is given PeerUp and PeerDown.
 
-    def __init__(self, router_id: IPv4Address, log: Callable[[Event], None], *, port: int = PORT) -> None:
+    `inherited` is what `hand_over` of a run before gave, in this process: those sessions go on.
+    """
+
+    def __init__(
+        self,
+        router_id: IPv4Address,
+        log: Callable[[Event], None],
+        *,
+        port: int = PORT,
+        inherited: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self._router_id = router_id
         self._log = log
         self._port = port
         self._peers: dict[Address, _Peer] = {}
         self._leaving: set[_Peer] = set()
         self._routes: tuple[Route, ...] = ()
+        self._inherited = {found["peer"]: found for found in inherited}
 
     def configure(self, peers: Sequence[PeerConfig]) -> None:
         """The neighbours from now on. A changed filter or attribute re-announces; only AS number, hold time and source reset."""
@@ -46,7 +60,10 @@ class Speaker:
             else:
                 session = Session(config, self._router_id, random.random, asyncio.get_running_loop().time())
                 session.announce(self._routes)
-                self._peers[address] = _Peer(config, session, self._log, self._port)
+                self._peers[address] = _Peer(config, session, self._log, self._port, self._inherited.pop(str(address), None))
+        for found in self._inherited.values():
+            os.close(found["descriptor"])
+        self._inherited.clear()
 
     def announce(self, routes: Sequence[Route]) -> None:
         """The routes to announce from now on, all of them; each peer's filter applies."""
@@ -57,6 +74,15 @@ class Speaker:
     def status(self) -> tuple[PeerStatus, ...]:
         """One entry for each configured neighbour, in the order of their addresses."""
         return tuple(self._peers[a].status() for a in sorted(self._peers, key=lambda a: (a.version, int(a))))
+
+    async def hand_over(self) -> list[dict[str, Any]]:
+        """What a successor in this process needs to go on with the sessions; each `descriptor` is its to close.
+
+        Nothing is said or heard here any more. A session that is not established, or whose peer takes no output, is lost.
+        """
+        peers = list(self._peers.values())
+        self._peers.clear()
+        return [left for left in await asyncio.gather(*(peer.hand_over() for peer in peers)) if left is not None]
 
     async def close(self, reason: str) -> None:
         """Withdraw everything, say why (RFC 9003) and end all sessions; returns within two seconds."""
@@ -72,7 +98,9 @@ class Speaker:
 class _Peer:
     """One neighbour: the session, its link and its timer."""
 
-    def __init__(self, config: PeerConfig, session: Session, log: Callable[[Event], None], port: int) -> None:
+    def __init__(
+        self, config: PeerConfig, session: Session, log: Callable[[Event], None], port: int, inherited: Mapping[str, Any] | None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
         self._session = session
@@ -84,7 +112,42 @@ class _Peer:
         self._shown, self._since = self._session.state, time.time()
         self.lingering = 0  # links that were let go and are not closed yet
         self.gone = asyncio.Event()  # shut down, and no link is left
+        self._over = False  # handed over
+        if inherited is not None:
+            self._inherit(inherited)
         self.tick()
+
+    def _inherit(self, found: Mapping[str, Any]) -> None:
+        if not self._session.resume(from_plain(found), self._loop.time()):
+            os.close(found["descriptor"])
+            return
+        self._shown, self._since = self._session.state, found["since"]
+        self._dialling = self._loop.create_task(self._take_over(found["descriptor"]))
+
+    async def _take_over(self, descriptor: int) -> None:
+        made = socket.socket(fileno=descriptor)
+        made.setblocking(False)
+        try:
+            await self._loop.create_connection(lambda: _Link(self, fresh=False), sock=made)
+        except OSError as error:  # it ended while nobody looked
+            self.disconnected(os.strerror(error.errno).lower() if error.errno else str(error))
+
+    async def hand_over(self) -> dict[str, Any] | None:
+        """See `Speaker.hand_over`."""
+        self._turn()
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        link, self._link = self._link, None
+        if self._dialling is not None:
+            self._dialling.cancel()
+        if link is None:
+            return None
+        estate = self._session.leave()
+        descriptor = await link.leave()
+        if estate is None or descriptor < 0:
+            return None
+        return estate.plain() | {"descriptor": descriptor, "since": self._since}
 
     def configure(self, config: PeerConfig) -> None:
         self._config = config
@@ -106,9 +169,10 @@ class _Peer:
         self._session.tick(self._loop.time())
         self._turn()
 
-    def connected(self, link: _Link, local: Address) -> None:
+    def connected(self, link: _Link, local: Address, *, fresh: bool) -> None:
         self._link, self._dialling = link, None
-        self._session.connected(self._loop.time(), local)
+        if fresh:
+            self._session.connected(self._loop.time(), local)
         self._turn()
 
     def received(self, data: bytes) -> None:
@@ -122,6 +186,8 @@ class _Peer:
 
     def _turn(self) -> None:
         """Flush output, act on events, arm one timer: after every input, whatever it was."""
+        if self._over:
+            return
         if self._link is not None and not self._link.full:
             self._link.transport.write(self._session.take_output())
         for event in self._session.take_events():
@@ -161,17 +227,18 @@ class _Peer:
 
 
 class _Link(asyncio.Protocol):
-    """One TCP connection. Once let go it is nobody's: it is read out, and closed by the peer or by time."""
+    """One TCP connection, `fresh` unless inherited. Let go it is nobody's: it is read out, and closed by the peer or by time."""
 
-    def __init__(self, peer: _Peer) -> None:
+    def __init__(self, peer: _Peer, *, fresh: bool = True) -> None:
         self._peer = peer
+        self._fresh = fresh
         self._ours = True
         self.full = False  # the transport's buffer is over its high-water mark
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self._peer.connected(self, ip_address(transport.get_extra_info("sockname")[0]))
+        self._peer.connected(self, ip_address(transport.get_extra_info("sockname")[0]), fresh=self._fresh)
 
     def data_received(self, data: bytes) -> None:
         if self._ours:
@@ -183,6 +250,19 @@ class _Link(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.full = False
         self._peer.tick()
+
+    async def leave(self) -> int:
+        """A descriptor of the connection once all that was written is out; -1 if the peer does not take it. Ends this link."""
+        self.transport.pause_reading()
+        until = asyncio.get_running_loop().time() + FLUSH
+        while self.transport.get_write_buffer_size() and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.01)
+        self._ours = False
+        left = -1
+        if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
+            left = os.dup(self.transport.get_extra_info("socket").fileno())
+        self.transport.abort()
+        return left
 
     def let_go(self) -> None:
         self._ours = False

@@ -7,8 +7,10 @@ sockets.
 
 from __future__ import annotations
 
+from fairlead.bgp.estate import Estate, from_plain
 from fairlead.bgp.fsm import State
 from fairlead.bgp.notifications import Cease
-from fairlead.bgp.session import Dial, HangUp, Session, SessionEvent
+from fairlead.bgp.session import Session
+from fairlead.bgp.wishes import Dial, HangUp, SessionEvent
 
-__all__ = ["Cease", "Dial", "HangUp", "Session", "SessionEvent", "State"]
+__all__ = ["Cease", "Dial", "Estate", "HangUp", "Session", "SessionEvent", "State", "from_plain"]

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
+from fairlead.bgp import wire
+
 
 class State(Enum):
     """RFC 4271 section 8.2.2; the value is what status shows."""
@@ -43,6 +45,16 @@ class Input(Enum):
     KEEPALIVE = "a KEEPALIVE arrives"  # 26
     UPDATE = "an UPDATE arrives"  # 27
     REFRESH = "a ROUTE-REFRESH arrives"  # RFC 2918
+
+
+# Which input a message is that arrives.
+ARRIVES: Mapping[type[wire.Message], Input] = {
+    wire.Open: Input.OPEN,
+    wire.Update: Input.UPDATE,
+    wire.Notification: Input.NOTIFICATION,
+    wire.Keepalive: Input.KEEPALIVE,
+    wire.RouteRefresh: Input.REFRESH,
+}
 
 
 class Do(Enum):

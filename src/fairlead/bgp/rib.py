@@ -74,6 +74,11 @@ class AdjRibOut:
         self.end()
         self._terms = terms
 
+    def resume(self, terms: Terms, had: Iterable[Prefix]) -> None:
+        """A session goes on that another process began: the peer has these prefixes, and is told again what there is to say."""
+        self.begin(terms)
+        self._have = dict.fromkeys(had)
+
     def end(self) -> None:
         """The session is gone, and with it all the peer had (RFC 4271 section 8.2.2 on leaving Established)."""
         self._terms = None

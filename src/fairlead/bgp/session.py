@@ -12,13 +12,14 @@ costs nothing but the final difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from fairlead.bgp import wire
-from fairlead.bgp.fsm import TABLE, Do, Input, State
+from fairlead.bgp.estate import Estate, opened_with
+from fairlead.bgp.fsm import ARRIVES, TABLE, Do, Input, State
 from fairlead.bgp.notifications import Cease, Code, in_words, pack_text
 from fairlead.bgp.rib import AdjRibOut, Terms
+from fairlead.bgp.wishes import Dial, HangUp, SessionEvent
 from fairlead.errors import ProtocolError
 from fairlead.events import PeerDown, PeerUp
 from fairlead.model import Address, PeerConfig, PeerStatus, Route
@@ -33,27 +34,6 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 # Seconds that a session must have been established for the next failure to count as a first one.
 STABLE = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Please connect to the peer, and report `connected` or `disconnected`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Please end the connection, or the attempt at one, after the bytes that are out; it needs no report."""
-
-
-SessionEvent = Dial | HangUp | PeerUp | PeerDown
-
-_INPUTS: dict[type[wire.Message], Input] = {
-    wire.Open: Input.OPEN,
-    wire.Update: Input.UPDATE,
-    wire.Notification: Input.NOTIFICATION,
-    wire.Keepalive: Input.KEEPALIVE,
-    wire.RouteRefresh: Input.REFRESH,
-}
 
 
 class Session:
@@ -141,6 +121,27 @@ class Session:
         self._why = text or "stopped"
         self._step(Input.STOP, now)
 
+    # -------------------------------------------------------------------------------------------------------------- succession
+
+    def leave(self) -> Estate | None:
+        """What a successor needs to go on with the connection; None unless established and all output is taken."""
+        if self._state is not State.ESTABLISHED or self._terms is None or self._output:
+            return None
+        opened = opened_with(self._config, self._router_id)
+        return Estate(self._config.address, opened, self._terms, bytes(self._input), self._rib.announced())
+
+    def resume(self, estate: Estate, now: float) -> bool:
+        """Go on with the connection that another session left, instead of dialling; False if ours would have to be another."""
+        if estate.opened != opened_with(self._config, self._router_id):
+            return False
+        self._state, self._linked, self._retry_at = State.ESTABLISHED, True, None
+        self._terms, self._local, self._established_at = estate.terms, estate.terms.local, now
+        self._input += estate.heard
+        self._rib.resume(estate.terms, estate.prefixes)
+        self._restart_hold(now)
+        self._beat(now)
+        return True
+
     # ----------------------------------------------------------------------------------------------------------------- outputs
 
     def deadline(self) -> float | None:
@@ -188,7 +189,7 @@ class Session:
         if isinstance(message, wire.Notification):
             self._why = f"received {in_words(message.code, message.subcode, message.data)}"
         self._message = message
-        self._step(_INPUTS[type(message)], now)
+        self._step(ARRIVES[type(message)], now)
 
     def _check(self, message: wire.Open) -> None:
         """What of an OPEN only the session can judge: inside one AS identifiers differ (RFC 6286 section 2.3)."""

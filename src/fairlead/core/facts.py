@@ -67,6 +67,7 @@ class Facts:
         self.paths: Mapping[Address, Path | NoPath] | None = None
         self.services: dict[ServiceKey, ServiceFacts] = {}
         self.questions = Questions()
+        self.vouched: Collection[Address] = ()  # VIPs whose checks had reported to the run that this one goes on from
         self.inherited: dict[ServiceKey, float] = {}  # steady moments since when services that were there before a start are up
 
     # ----------------------------------------------------------------------------------------------------------- configuration
@@ -109,7 +110,10 @@ class Facts:
                 found[address] = known[address]
             elif before is not None:
                 remembered.append(before)
-                found[address] = (Standing(before.healthy, before.since, inherited=not before.undecided),) * len(service.checks)
+                standing = Standing(
+                    before.healthy, before.since, reported=service.key.vip in self.vouched, inherited=not before.undecided
+                )
+                found[address] = (standing,) * len(service.checks)
                 at = now.steady_at(before.penalised / 1e9)
                 penalty = Penalty(before.penalty, at, before.penalised, before.suppressed)
                 self._dampers.inherit(service.key, address, penalty)
