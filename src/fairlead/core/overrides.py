@@ -28,7 +28,7 @@ def _service(service: Service, overrides: dict[Address, list[Override]]) -> Serv
     if not any(b.address in overrides for b in service.backends):
         return service
     backends = tuple(_backend(b, service.key, overrides.get(b.address, ())) for b in service.backends)
-    return replace(service, backends=backends)
+    return replace(service, backends=backends) if backends != service.backends else service
 
 
 def _backend(backend: Backend, key: ServiceKey, overrides: Iterable[Override]) -> Backend:
