@@ -82,6 +82,7 @@ def changes(plane: object, runs: int) -> list[float]:
 
 def figures(runs: int, only: str) -> Iterator[Figure]:
     """Every figure whose name contains `only`."""
-    for found in (f for source in (lambda: [maglev_fill(runs)], lambda: start_and_change(runs)) for f in source()):
-        if only in found.case:
-            yield found
+    sources = {"Maglev, ": lambda: [maglev_fill(runs)], "cold start: one health change": lambda: start_and_change(runs)}
+    for name, source in sources.items():
+        if only in name or not only:
+            yield from source()
