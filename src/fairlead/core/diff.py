@@ -18,7 +18,7 @@ from fairlead.core.hashes import known, unmapped
 from fairlead.core.ids import FullError, Item, Kind, Move, place
 from fairlead.core.maglev import permutation
 from fairlead.core.plan import State
-from fairlead.core.rows import RegistryRow, RowKey, named, parsed
+from fairlead.core.rows import RegistryRow, RowKey, is_vip, named, parsed
 from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Fill, Have
 from fairlead.core.wants import WantDestination, WantService
@@ -295,7 +295,7 @@ def remove_destinations(have: Have, key: RowKey, wanted: set[bytes], chain: Chai
 def remove_service(have: Have, key: RowKey) -> Chain:
     """Nobody wants this service any more: unpoint it, then its destinations are gone."""
     chain = Chain(("service", key), parsed(key))
-    if key in have.places:
+    if key in have.places and not is_vip(key):
         chain.add(f"remove {named(key)}", *unpoint(have, key))
     remove_destinations(have, key, set(), chain)
     return chain
