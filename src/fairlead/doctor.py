@@ -76,7 +76,8 @@ async def misfits(network: Network, config: Config, names: Sequence[str], bpffs:
     ours = network.related(links, config.vlans)
     own = {a.ip for index in ours for a in network.addresses().get(index, ())}
     every = network.links()
-    taken = [link.ifindex for link in every if link.foreign_xdp and system.our_link(bpffs, link.ifindex)]
+    unknown = not machine.bpf_file_system(bpffs).point  # which is said elsewhere: what runs there may be ours
+    taken = [link.ifindex for link in every if link.foreign_xdp and (unknown or system.our_link(bpffs, link.ifindex))]
     members = [link.name for link in links if link.bond]
     findings = [judge.fail("interface", text) for text in network.misnamed(names)]
     findings += judge.interfaces([*names, *members], every, taken)

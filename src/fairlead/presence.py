@@ -64,6 +64,10 @@ class Presence:
     async def complete(self, kernel: Kernel, links: Sequence[Link]) -> bool:
         """Whether our programs are on exactly these interfaces. Those that lost them are forgotten, and `attach` sees to it."""
         async with self.changing:
+            lost = kernel.lost()
+            self.warn("pins", [lost] if lost else [])
+            if lost:  # they cannot be asked, nor made anew; what they hold works on
+                return True
             held = {index for index, _, mode in await asyncio.to_thread(kernel.attached) if mode}
             for index in set(self.attached) - held:
                 self._log(ProgramLost(self.attached.pop(index).name))

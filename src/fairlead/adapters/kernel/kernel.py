@@ -63,6 +63,10 @@ class Kernel:
         """How many rows each table has, and the tick."""
         return self._tables.geometry
 
+    def lost(self) -> str:
+        """What is wrong if our pins are out of reach by now, "" if they are not."""
+        return file_system.lost(self._places.root, self._locks[0])
+
     def _open_tables(self, geometry: Geometry) -> None:
         places, own = self._places, layout_hash()
         strange = [each for each in places.layouts() if each != own]
