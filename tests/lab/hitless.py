@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -284,6 +285,29 @@ class Balancer:
         except online.NoDaemon:
             assert self.state() == "running", (self.lab.home("balancer1") / "log").read_text()[-3000:]
             return None
+
+
+def deaths(balancer: Balancer, count: int, chance: random.Random) -> dict[str, int]:
+    """So many ends of the daemon: half of them SIGKILL at a random instant of its life, the others restarts and stops."""
+    done = {"killed": 0, "restarted": 0, "stopped": 0}
+    for number in range(count):
+        if number % 2:
+            time.sleep(chance.uniform(0, 1.2))  # start, adoption, replacement and the quiet afterwards all fall into it
+            balancer.kill()
+            balancer.start()
+            done["killed"] += 1
+            continue
+        balancer.started()
+        if number % 8:
+            balancer.restart()
+            done["restarted"] += 1
+        else:
+            balancer.stop()
+            balancer.start()
+            done["stopped"] += 1
+        balancer.require_continued()
+    balancer.started()
+    return done
 
 
 def _opened() -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.conftest import new_name
-from tests.lab.hitless import Balancer, hitless_lab, traffic
+from tests.lab.hitless import Balancer, deaths, hitless_lab, traffic
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -24,29 +23,6 @@ SEED = int(os.environ.get("FAIRLEAD_SEED", "4711"))
 def balancer() -> Iterator[Balancer]:
     with hitless_lab(new_name()) as made:
         yield made
-
-
-def deaths(balancer: Balancer, count: int, chance: random.Random) -> dict[str, int]:
-    """So many ends of the daemon: half of them SIGKILL at a random instant of its life, the others restarts and stops."""
-    done = {"killed": 0, "restarted": 0, "stopped": 0}
-    for number in range(count):
-        if number % 2:
-            time.sleep(chance.uniform(0, 1.2))  # start, adoption, replacement and the quiet afterwards all fall into it
-            balancer.kill()
-            balancer.start()
-            done["killed"] += 1
-            continue
-        balancer.started()
-        if number % 8:
-            balancer.restart()
-            done["restarted"] += 1
-        else:
-            balancer.stop()
-            balancer.start()
-            done["stopped"] += 1
-        balancer.require_continued()
-    balancer.started()
-    return done
 
 
 def test_restarts(balancer: Balancer) -> None:
