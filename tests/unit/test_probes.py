@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -241,3 +247,47 @@ def test_durations_read_well() -> None:
 def test_a_request_never_breaks_on_odd_text() -> None:
     """Characters outside Latin-1 are replaced, not raised on."""
     assert b"GET /\xe4? HTTP/1.1" in request(Check(type="http", port=80, host="h", path="/\u00e4\u4e00"), LOOPBACK)
+
+
+def test_a_loop_that_is_held_up_is_no_silence(space: str) -> None:
+    """What holds the loop up for longer than a check's timeout takes nobody down: time in which nobody looked does not count."""
+
+    async def story() -> list[ProbeResult]:
+        results: list[ProbeResult] = []
+        enough = asyncio.Event()
+
+        def on_result(_: Any, result: ProbeResult) -> None:
+            results.append(result)
+            if len(results) == 6:
+                enough.set()
+
+        prober = Prober(on_result)
+        with elsewhere(OK) as port:
+            prober.set({key(1): target(port, interval=0.1, timeout=0.1)})
+            while not enough.is_set():
+                await asyncio.sleep(0.012)
+                time.sleep(0.3)  # noqa: ASYNC251 - this is what is tried
+            await prober.close()
+        return results
+
+    assert [r.says for r in inside(space, story) if not r.passed] == []
+
+
+@contextmanager
+def elsewhere(answer: bytes) -> Iterator[int]:
+    """A server with a thread of its own, in this one's namespace."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = server.accept()
+                with taken, contextlib.suppress(OSError):
+                    taken.recv(1000)
+                    taken.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
