@@ -166,7 +166,7 @@ class Bench:
         return found
 
     async def beside_a_cold_start(self) -> tuple[float, float, float]:
-        """2,000 checks a second while 1,000 services come: share of the checks that ran, longest hold-up, the apply; %, ms, ms."""
+        """2,000 checks a second while 1,000 services come: share of checks that ran, longest hold-up, the apply; %, ms, ms."""
         gaps = [0.0]
         small = head() + text(8, policy("http", 0.4))
         async with self.probing(small) as prober:

@@ -265,8 +265,8 @@ def test_a_loop_that_is_held_up_is_no_silence(space: str) -> None:
         with elsewhere(OK) as port:
             prober.set({key(1): target(port, interval=0.1, timeout=0.1)})
             while not enough.is_set():
-                await asyncio.sleep(0.012)
-                time.sleep(0.3)  # noqa: ASYNC251 - this is what is tried
+                await asyncio.sleep(0)
+                time.sleep(0.15)  # noqa: ASYNC251 - this is what is tried
             await prober.close()
         return results
 
