@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from fairlead.model import BackendStatus, Change, FlowTable, InterfaceStatus, Problem, ServiceStatus, Status
@@ -155,12 +155,7 @@ def sentences(s: Status, now: float) -> list[str]:
     """What is wrong, one sentence each, starting with `# `; none when all is well."""
     found = [f"# warning: {text}" for text in s.warnings]
     for service in s.services:
-        name = service_name(service)
-        for b in service.backends:
-            if b.state == "down":
-                found.append(f"# {b.address} is down for {name}: {b.reason}{_since(b.since, now)}")
-        if service.state != "up" and service.reason:
-            found.append(f"# {name} is {service.state}: {service.reason}")
+        found += _service_sentences(service, now)
     found += [f"# {v.address} is withheld: {v.reason}" for v in s.vips if not v.announced and v.reason]
     found += [
         f"# BGP peer {p.address} is {p.state}: {p.last_error}" for p in s.peers if p.state != "Established" and p.last_error
@@ -173,6 +168,21 @@ def sentences(s: Status, now: float) -> list[str]:
     if s.repairs:
         found.append(f"# {s.repairs} rows did not hold what was written and were repaired")
     return found
+
+
+def _service_sentences(service: ServiceStatus, now: float) -> Iterator[str]:
+    name = service_name(service)
+    for b in service.backends:
+        if b.state == "down":
+            yield f"# {b.address} is down for {name}: {b.reason}{_since(b.since, now)}"
+        elif b.state == "drain" and b.penalty and b.reason.startswith("went down too often"):
+            yield f"# {b.address} of {name} {b.reason}"
+    if service.state != "up" and service.reason:
+        yield f"# {name} is {service.state}: {service.reason}"
+    elif service.reason:
+        yield f"# {name}: {service.reason}"
+    if service.applied not in ("done", "pending: the next pass"):
+        yield f"# {name} is not applied: {service.applied}"
 
 
 def _since(moment: float, now: float) -> str:

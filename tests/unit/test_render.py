@@ -67,6 +67,21 @@ def test_the_whole_status_reads_like_this() -> None:
     assert render.status(STATUS, NOW) == WHOLE
 
 
+def test_rules_show() -> None:
+    """Panic, backups, damping and what could not be carried out are said, for nobody would see them in the tables."""
+    often = "went down too often (penalty 2700): no new flows until 12:05:31"
+    panic = replace(
+        SERVICE, backends=(replace(UP, state="drain", penalty=2700.0, reason=often),), panic=True, reason="panic: ..."
+    )
+    failed = replace(SERVICE, backends=(), applied="failed, next try in 4 s: fill 251 slots: the table is full")
+    waits = replace(SERVICE, backends=(), applied="pending: the next pass")
+    assert render.sentences(replace(STATUS, services=(panic, failed, waits)), NOW) == [
+        f"# 10.1.0.11 of 192.0.2.10:80/tcp {often}",
+        "# 192.0.2.10:80/tcp: panic: ...",
+        "# 192.0.2.10:80/tcp is not applied: failed, next try in 4 s: fill 251 slots: the table is full",
+    ]
+
+
 def test_tunnels_in_trouble_and_full_tables_show() -> None:
     """What came about a tunnel stands in a table; a full table names the key to raise; a bond shows at its NICs."""
     status = replace(
