@@ -33,7 +33,7 @@ BACKENDS = ("backend1", "backend2", "backend3")
 RETRANSMITS = 0.002
 Known = dict[str, tuple[int, str, int]]  # of each backend of each service: its id, its state, its packets
 _NOBODY = 65534
-_CAPABILITIES = "-all,+bpf,+net_admin,+net_raw,+perfmon,+net_bind_service"
+_CAPABILITIES = "-all,+bpf,+net_admin,+perfmon,+net_raw"  # those of systemd/fairlead.service
 _ONLY_CAPABILITIES = (
     *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
     *(f"--{which}={_CAPABILITIES}" for which in ("inh-caps", "ambient-caps", "bounding-set")),
@@ -41,8 +41,12 @@ _ONLY_CAPABILITIES = (
 
 
 def quiet(config: str) -> str:
-    """The topology's configuration without BGP, and with a service for the tests' own servers, which nobody checks."""
+    """The topology's configuration without BGP, and with a service for the tests' own servers, which nobody checks.
+
+    Its checks are patient: a backend that goes down because this machine is busy would be right to, but is not what is tested.
+    """
     without = re.sub(r"(?m)^bgp:\n(  .*\n)+", "", config)
+    without = re.sub(r"timeout: [\d.]+, rise: 2, fall: 2", "timeout: 3, rise: 2, fall: 4", without)
     return re.sub(r"(?m)^  web: \{", f"  web: {{{PORT}/tcp*: , {PORT}/udp*: , ", without)
 
 
@@ -247,7 +251,7 @@ class Balancer:
 
     @contextmanager
     def unprivileged(self) -> Iterator[None]:
-        """What is started in the block has another user, and of root's rights the five capabilities that Fairlead needs."""
+        """What is started in the block has another user, and of root's rights the four capabilities that Fairlead needs."""
         services = self.lab.directory / "services.json"
         was = services.read_text()
         found = json.loads(was)

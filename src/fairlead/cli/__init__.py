@@ -66,7 +66,7 @@ def fairlead() -> None:
 @_state
 @click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
 @click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
-@click.option("--trial", is_flag=True, hidden=True, help="Only say whether this version would start: `fairlead restart` asks.")
+@click.option("--trial", is_flag=True, help="Only say whether this version could take over: `fairlead restart` asks so.")
 def run(config: str, interfaces: tuple[str, ...], *, trial: bool, **options: Any) -> None:
     """Run the balancer with CONFIG in the foreground.
 
