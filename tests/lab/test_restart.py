@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,36 @@ def test_the_command_waits(lab: Lab) -> None:
     done = lab.try_run("balancer1", FAIRLEAD, "restart")
     assert done.returncode == 1
     assert "no fairlead daemon runs here" in done.stderr
+
+
+def test_what_is_known_stays_known(lab: Lab) -> None:
+    """A backend that is down, another that somebody drained: the first answer after a restart and after SIGKILL says both.
+
+    Since when, by whom and when are as before, and the drained one's flows are still its own.
+    """
+    balancer = Balancer(lab)
+    lab.cli("kill", "backend3")
+    eventually(lambda: lab.backend("192.0.2.23")["state"] == "down")
+    assert lab.try_run("balancer1", FAIRLEAD, "drain", "192.0.2.22").returncode == 0
+    eventually(lambda: lab.backend("192.0.2.22")["state"] == "drain")
+    try:
+        before = _known(balancer.status())
+        assert before["overrides"]
+        assert _known(balancer.restart()) == before
+        balancer.kill()
+        balancer.start()
+        assert _known(balancer.started()) == before
+    finally:
+        lab.run("balancer1", FAIRLEAD, "clear", "--all")
+        lab.cli("start", "backend3")
+    eventually(lab.all_up, 15)
+
+
+def _known(status: dict[str, Any]) -> dict[str, Any]:
+    """All of a status that a successor cannot see for itself at once."""
+    asked = ("address", "state", "since", "destination", "weight", "penalty")
+    backends = [{name: b[name] for name in asked} for s in status["services"] for b in s["backends"]]
+    return {"overrides": status["overrides"], "backends": backends, "hash": status["tables_hash"]}
 
 
 def test_a_bad_file_is_refused(lab: Lab) -> None:
