@@ -105,7 +105,8 @@ def test_without_a_daemon_it_says_so(words: tuple[str, ...], tmp_path: Path) -> 
     path = str(tmp_path / "api.sock")
     result = run(*words, "--socket", path)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"fairlead: no fairlead daemon runs here: nobody answers on {path}\n"
+    hint = "`fairlead run CONFIG` starts one, --socket names another"
+    assert result.stderr == f"fairlead: no fairlead daemon runs here: nobody answers on {path} ({hint})\n"
 
 
 def test_check_says_yes(tmp_path: Path) -> None:

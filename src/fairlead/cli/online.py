@@ -48,7 +48,8 @@ def ask(path: str, method: str, target: str, body: bytes | None = None, within: 
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoDaemon(f"no fairlead daemon runs here: nobody answers on {path}") from None
+        hint = "`fairlead run CONFIG` starts one, --socket names another"
+        raise NoDaemon(f"no fairlead daemon runs here: nobody answers on {path} ({hint})") from None
     except PermissionError:
         raise NoDaemon(f"no permission to ask the daemon on {path} (run it with sudo)") from None
     except (OSError, http.client.HTTPException) as e:
@@ -111,6 +112,7 @@ def post(path: str, target: str) -> int:
 
 def restart(path: str) -> int:
     """`fairlead restart`: returns once the successor answers."""
+    consequence = ""
     try:
         _, body = ask(path, "GET", "/v1/status")
         before = json.loads(body).get("started")
@@ -119,6 +121,7 @@ def restart(path: str) -> int:
         if code != 200:
             return complain(str(found.get("error", found)))
         print(found["says"])
+        consequence = "\nits log says why; the data plane forwards on"
         now, until = before, time.monotonic() + _RESTART_WITHIN
         while now == before and time.monotonic() < until:
             time.sleep(_POLL)
@@ -126,7 +129,7 @@ def restart(path: str) -> int:
             found = json.loads(body)
             now = found.get("started")
     except NoDaemon as e:
-        return complain(f"{e}\nits log says why; the data plane forwards on")
+        return complain(f"{e}{consequence}")
     if now == before:
         return complain(f"the daemon did not restart within {_RESTART_WITHIN:g} s")
     print(f"fairlead {found['version']} runs")
