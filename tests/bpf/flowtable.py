@@ -74,6 +74,10 @@ class FlowTable:
         fine, coarse = self._plane.kernel.ticks()
         return coarse if state == "established" else fine
 
+    def timeout(self, state: str) -> int:
+        """How many ticks an entry of this state may be silent."""
+        return self._plane.kernel.view("settings")[STATES.index(state)]
+
     def age(self, packet: Packet, ticks: int = 1, **changes: object) -> Word:
         """Make the packet's entry `ticks` older, and change it otherwise as said."""
         word = self.find(packet)
