@@ -353,6 +353,10 @@ class Model:
             raise Refused("drop_unsupported_icmp")
         if p.v6:
             at, flow.protocol, flow.source, flow.destination = 40, inside[6], inside[24:40], inside[8:24]
+            if flow.protocol == 44:  # the ports stand in the first fragment, behind its header
+                if len(inside) < 52 or number(inside[42:44]) >= 8:
+                    raise Refused("drop_unsupported_icmp")
+                at, flow.protocol = 48, inside[40]
         else:
             at, flow.protocol, flow.source, flow.destination = (inside[0] & 15) * 4, inside[9], inside[16:20], inside[12:16]
             if at < 20 or len(inside) < at + 4 or number(inside[6:8]) & 0x1FFF:
