@@ -19,6 +19,7 @@ from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
+from fairlead.adapters.kept import KeptTotals
 from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
@@ -30,7 +31,7 @@ from fairlead.core.geometry import geometry_for, unmet
 from fairlead.ending import Ending
 from fairlead.errors import FairleadError, Refused
 from fairlead.events import OperationFailed, Reloaded, ReloadRefused, Started, Stopped, Warned
-from fairlead.model import Config, Link, Status
+from fairlead.model import Config, Link, Status, VerdictStatus
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.reconcile import Reconciler
@@ -69,6 +70,7 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self.ending = Ending(log, options.confirm)
         self.network = Network(self._network_changed, self._plumb.set)
+        self.totals = KeptTotals(options.state, options.bpffs)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
 
@@ -114,13 +116,13 @@ class Daemon:
             for text in await preflight.carriers(self.network, self._managed(), self.options.bpffs):
                 self.log(Warned(text))
         self.speaker = Speaker(preflight.router_id(self.network, self.config, self._managed()), self.log)
-        told = self.speaker.announce
+        told, keep, keys = self.speaker.announce, self.totals.save, self.keys
         self.reconciler = Reconciler(
-            self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
+            self.kernel, keys=keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told, keep=keep
         )
         self.reconciler.wake = self._wake.set
         self.prober = Prober(self.reconciler.probed)
-        self.reconciler.adopt()
+        self.reconciler.adopt(self.totals.load(adopted=self.kernel.adopted))
         self.reconciler.set_config(self.config)
         await self._watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
@@ -173,6 +175,7 @@ class Daemon:
         await self._let_go()
         if self.ending.detach:
             await self.presence.take_down(self.options.bpffs)
+            self.totals.remove()
         else:
             self.log(Stopped(self.ending.why))
 
@@ -316,12 +319,7 @@ class Daemon:
 
     async def reattach(self, name: str) -> str:
         """Put the programs on one of our interfaces anew, or on all members of a bond."""
-        ours = self._managed()
-        chosen = [link for link in ours if link.name == name or link in self.network.managed([name])]
-        if not chosen:
-            there = ", ".join(link.name for link in ours) or "none"
-            raise Refused([f"{name} is not an interface that Fairlead runs on; those are: {there}"])
-        return await self.presence.reattach(self.kernel, chosen, self.config.attach_delay)
+        return await self.presence.reattach(self.kernel, name, self._managed(), self.config.attach_delay)
 
     # -------------------------------------------------------------------------------------------------------------------- status
 
@@ -339,10 +337,12 @@ class Daemon:
             vips=report.vips,
             services=report.services,
             peers=self.speaker.status(),
-            verdicts={names[n]: packets for n, (packets, _) in sorted(self.kernel.verdicts().items()) if n in names},
+            verdicts={names[n]: VerdictStatus(*v) for n, v in sorted(self.kernel.verdicts().items()) if n in names},
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
             warnings=self.presence.warnings(),
             tunnels=self.underlay.status(),
+            limits=report.limits,
+            memory=sum(table.bytes for table in report.tables),
         )

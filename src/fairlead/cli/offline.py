@@ -39,6 +39,7 @@ def check(path: str, *, expand: bool) -> int:
 def detach(socket: str, bpffs: str, state: str) -> int:
     """`fairlead detach`."""
     from fairlead.adapters import plumbing, system
+    from fairlead.adapters.kept import KeptTotals
     from fairlead.adapters.kernel import detach_all
     from fairlead.adapters.offloads import Offloads
 
@@ -51,6 +52,7 @@ def detach(socket: str, bpffs: str, state: str) -> int:
         if problem:
             return complain(problem)
         done = [*detach_all(bpffs), *asyncio.run(plumbing.remove()), *Offloads(state).restore()]
+        KeptTotals(state, bpffs).remove()
     except FairleadError as e:
         return complain(str(e))
     finally:

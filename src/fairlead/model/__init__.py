@@ -33,6 +33,7 @@ from fairlead.model.configuration import (
 )
 from fairlead.model.facts import (
     Health,
+    Kept,
     Link,
     NoPath,
     Path,
@@ -56,11 +57,13 @@ from fairlead.model.operations import (
 from fairlead.model.status import (
     BackendStatus,
     InterfaceStatus,
+    LimitStatus,
     PeerStatus,
     ServiceStatus,
     Status,
     TableStatus,
     TunnelStatus,
+    VerdictStatus,
     VipStatus,
 )
 
@@ -75,8 +78,10 @@ __all__ = [
     "Geometry",
     "Health",
     "InterfaceStatus",
+    "Kept",
     "Keys",
     "Layout",
+    "LimitStatus",
     "Limits",
     "Link",
     "Member",
@@ -111,6 +116,7 @@ __all__ = [
     "Tunnel",
     "TunnelKind",
     "TunnelStatus",
+    "VerdictStatus",
     "VipStatus",
     "Vlan",
     "host_prefix",
