@@ -154,8 +154,8 @@ static __always_inline __u64 next_word(const struct packet *p, const struct flow
 		return restated(f->word, FLOW_CLOSING, f->now);
 	/* A forged SYN must not move a live flow; a real one on a finished connection is a new one. Neither keeps it young. */
 	if (special)
-		return state == FLOW_CLOSING || !(flags & DESTINATION_ACCEPT) ? 0 : f->word;
-	if (state == FLOW_EMBRYONIC || state == FLOW_CLOSING)
+		return state >= FLOW_CLOSING || !(flags & DESTINATION_ACCEPT) ? 0 : f->word;
+	if (state == FLOW_EMBRYONIC || state >= FLOW_CLOSING)
 		state = p->protocol == IPPROTO_TCP ? FLOW_ESTABLISHED : FLOW_DATAGRAM;
 	return restated(f->word, state, f->now);
 }
@@ -167,8 +167,26 @@ static __always_inline bool resets(const struct packet *p, const struct flow *f,
 	       !(p->tcp_flags & (TCP_SYN | TCP_RST)) && !has_expired(f);
 }
 
+/*
+ * Notes that a packet of a known flow is answered with RST; false when that has been noted three times. A client that suspects forgery
+ * asks back (RFC 5961), and must be answered even while others use up the rate.
+ */
+static __always_inline bool note_refusal(struct packet *p, const bool v6)
+{
+	struct flow f;
+	__u32 state;
+
+	if (!find_flow(p, &f, v6) || !f.word)
+		return false;
+	state = word_state(f.word);
+	if (state == FLOW_REFUSED_MOST)
+		return false;
+	update_flow(p, &f, restated(f.word, state < FLOW_REFUSED ? FLOW_REFUSED : state + 1, f.now), v6);
+	return true;
+}
+
 /* By state: how readily a word gives way to a newcomer; the confirmed ones, 0, only when they have expired. */
-#define CLASS_OF_STATE (16ULL << FLOW_EMPTY * 8 | 2ULL << FLOW_EMBRYONIC * 8 | 1ULL << FLOW_CLOSING * 8)
+#define CLASS_OF_STATE (16ULL << FLOW_EMPTY * 8 | 2ULL << FLOW_EMBRYONIC * 8 | 0x01010101ULL << FLOW_CLOSING * 8)
 #define CLASS_EXPIRED 8
 
 /* Class << 8 | age, or 0 if the word must stay. */

@@ -13,7 +13,7 @@ from fairlead.core import hashes
 from fairlead.model import Op, Store
 from tests.bpf.plane import Plane
 
-STATES = ("empty", "embryonic", "established", "datagram", "closing")
+STATES = ("empty", "embryonic", "established", "datagram", "closing", "refused once", "refused twice", "refused thrice")
 WAYS = 8
 
 

@@ -291,6 +291,7 @@ class Model:
             if self._stays(p, flow, backend):
                 return backend
             if backend.state == "reset" and p.protocol == TCP and not p.flags & (SYN | RST):
+                flow.closing = flow.closing or single_host(p.source)  # its client has been told
                 raise self._reset(p)
         return self._choose(p, look_only)
 
@@ -421,28 +422,25 @@ class Model:
     def _too_big(self, p: Packet, mtu: int, relayed: bool) -> Exception:
         """RFC 1191, RFC 8201; never about a later fragment or an ICMP error (RFC 1122 section 3.2.2, RFC 4443 section 2.4)."""
         may_fragment = not p.v6 and not p.frame[p.l2 + 6] & 0x40
-        if relayed or may_fragment or not self._quotable(p, 128 if p.v6 else 28):
+        if relayed or may_fragment or p.later or not single_host(p.source):
             return Refused("drop_too_big")
         if p.v6:
-            return Answered("tx_too_big", self._error(p, ICMP6, b"\2\0\0\0" + octets(mtu, 4), 128))
-        return Answered("tx_too_big", self._error(p, ICMP, b"\3\4\0\0" + octets(mtu, 4), 28))
-
-    @staticmethod
-    def _quotable(p: Packet, quoted: int) -> bool:
-        """Documented: only a single host is answered, and only if the quote has the ports, without which nobody can use it."""
-        return single_host(p.source) and not p.later and p.l4 - p.l2 + 8 <= quoted
+            return Answered("tx_too_big", self._error(p, ICMP6, b"\2\0\0\0" + octets(mtu, 4)))
+        return Answered("tx_too_big", self._error(p, ICMP, b"\3\4\0\0" + octets(mtu, 4)))
 
     def _unknown_port(self, p: Packet) -> Exception:
         if p.protocol == TCP:
             return Refused("drop_no_service") if p.flags & RST else self._reset(p)
-        if not self._quotable(p, 48 if p.v6 else 28):
+        if not single_host(p.source):
             return Refused("drop_no_service")
         if p.v6:
-            return Answered("tx_unreachable", self._error(p, ICMP6, b"\1\4" + bytes(6), 48))
-        return Answered("tx_unreachable", self._error(p, ICMP, b"\3\3" + bytes(6), 28))
+            return Answered("tx_unreachable", self._error(p, ICMP6, b"\1\4" + bytes(6)))
+        return Answered("tx_unreachable", self._error(p, ICMP, b"\3\3" + bytes(6)))
 
-    def _error(self, p: Packet, protocol: int, head: bytes, quoted: int) -> bytes:
-        return self._back(p, wire.answer(p.destination, p.source, protocol, head + p.ip[:quoted], 2))
+    def _error(self, p: Packet, protocol: int, head: bytes) -> bytes:
+        """With as much of the packet as fits 1,280 bytes (RFC 4443 section 2.4 c) or 576 (RFC 1812 section 4.3.2.3)."""
+        room = 1280 - 40 - len(head) if p.v6 else 576 - 20 - len(head)
+        return self._back(p, wire.answer(p.destination, p.source, protocol, head + p.ip[:room], 2))
 
     def _reset(self, p: Packet) -> Exception:
         if not single_host(p.source):

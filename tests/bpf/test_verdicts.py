@@ -136,9 +136,13 @@ def test_no_headroom(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("tail", TAILS)
-def test_tail_call(rig: Rig, tail: str) -> None:
+def test_tail_call(rig: Rig, elsewhere: tuple[int, ...], tail: str) -> None:
     """A broken generation, without one of its tails, says so: nothing passes silently."""
-    packets = {"rare": ping4(V4), "too_big": FACES["tx_too_big"], "reset": tcp4(V4, 999), "unreachable": udp4(V4, 999)}
+    packets = {"rare": ping4(V4), "too_big": FACES["tx_too_big"], "reset": tcp4(V4, 80, "A"), "unreachable": udp4(V4, 999)}
+    rig.send(bytes(packets["reset"]))
+    made = make_world(elsewhere)
+    down = replace(made.services[0], slots=(), backends=(replace(made.services[0].backends[0], state="reset"),))
+    rig.adopt(replace(made, services=(down, *made.services[1:])))
     rig.break_tail(tail)
     assert rig.send(bytes(packets[tail]))[0].verdict == "drop_tail_call"
 
