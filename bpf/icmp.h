@@ -49,7 +49,7 @@ static __always_inline bool from_one_host(const struct packet *p, const bool v6)
 	__u8 first = v6 ? p->saddr[0] : p->saddr[1]; /* of the source address, as it lies in memory */
 
 	if (v6)
-		return first != 0xff && (p->saddr[0] || p->saddr[1] > (1ULL << 56));
+		return first != 0xff && (p->saddr[0] || p->saddr[1] & ~(1ULL << 56)); /* neither :: nor ::1 */
 	return first != 0 && first != 127 && first < 224;
 }
 

@@ -171,6 +171,12 @@ ROWS = [
         "too_big",
     ),
     Row(
+        "an answered IPv6 ping of a host whose address begins and ends with zeros",
+        ping6(V6, src="::4000:200:0:0"),
+        "tx_echo_reply",
+        answered(ether(), IPv6(src=V6, dst="::4000:200:0:0", hlim=64) / ICMPv6EchoReply(id=1, seq=2, data=b"ping!")),
+    ),
+    Row(
         "an answered IPv6 ping behind an extension header",
         ether() / IPv6(src=CLIENT6, dst=V6, hlim=9) / IPv6ExtHdrDestOpt() / ICMPv6EchoRequest(id=1),
         "tx_echo_reply",
