@@ -21,8 +21,8 @@ OBJECTS = ("balancer", "probe")
 # The prog array of balancer.bpf.o, and which program stands at which index: see tails.h.
 TAILS = "tails"
 TAIL_PROGRAMS = ("rare", "too_big", "reset", "unreachable")
-# Answers per CPU and window, which is half a second to a second. Each kind has its own: scans of ports that no service has must take
-# nothing from path MTU discovery, nor from flows whose server went down.
+# Answers per CPU and window, which is half a second to a second. Each kind has its own: scans of ports that no service has must
+# take nothing from path MTU discovery, nor from flows whose server went down.
 ECHO_LIMIT = 500
 TOO_BIG_LIMIT = 1000
 RESET_LIMIT = 20000
