@@ -85,7 +85,8 @@ class Lab:
         return ["ip", "netns", "exec", f"{self.name}-{host}", *command]
 
     def env(self, host: str = "balancer1") -> dict[str, str]:
-        own = {"FAIRLEAD_SOCKET": str(self.home(host) / "api.sock"), "FAIRLEAD_BPFFS": str(self.directory / "bpffs" / host)}
+        home, bpffs = self.home(host), self.directory / "bpffs" / host
+        own = {"FAIRLEAD_SOCKET": f"{home}/api.sock", "FAIRLEAD_BPFFS": str(bpffs), "FAIRLEAD_STATE": f"{home}/state"}
         return dict(os.environ) | own
 
     def run(self, host: str, *command: str, check: bool = True, within: float = 30) -> str:

@@ -55,12 +55,13 @@ class Lab:
         return [plan.namespace(self.name, host.name) for host in self.topology.hosts]
 
     def environment(self, host: Host) -> dict[str, str]:
-        """FAIRLEAD_SOCKET and FAIRLEAD_BPFFS as a host sees them: a balancer's own, else those of the first balancer."""
+        """FAIRLEAD_SOCKET, _BPFFS and _STATE as a host sees them: a balancer's own, else those of the first balancer."""
         balancer = host if host.role is Role.BALANCER else self.topology.of(Role.BALANCER)[0]
         return {
             "FAIRLEAD_LAB": self.name,
             "FAIRLEAD_SOCKET": str(self.home(balancer.name) / "api.sock"),
             "FAIRLEAD_BPFFS": str(self.directory / "bpffs" / balancer.name),
+            "FAIRLEAD_STATE": str(self.home(balancer.name) / "state"),
         }
 
 
