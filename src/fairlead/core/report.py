@@ -52,9 +52,10 @@ class Report:
 def counted(have: Have, view: memoryview, first: int, count: int) -> list[Counters]:
     """What `count` ids from `first` on have counted so far, over all CPUs; `view` is the table of counters."""
     starts = range(first, have.geometry.cpus * have.geometry.destinations, have.geometry.destinations)
-    cpus = [have.rows.read_cells(view, start, count) for start in starts]
-    if not any(any(cell) for cells in cpus for cell in cells):
+    width, nothing = have.rows.size["counters"], bytes(count * have.rows.size["counters"])
+    if all(view[start * width : (start + count) * width] == nothing for start in starts):
         return [NONE] * count
+    cpus = [have.rows.read_cells(view, start, count) for start in starts]
     return [(sum(p), sum(o), sum(f)) for p, o, f in (zip(*cells, strict=True) for cells in zip(*cpus, strict=True))]
 
 
