@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead import preflight
 from fairlead.core.flow_time import misfit
 from fairlead.core.geometry import beyond, geometry_for, holds, shift_for, unmet
+from fairlead.errors import Refused
 from fairlead.model import Geometry, Limits, Timeouts
 from tests.unit.core.harness import config, key, service
 
@@ -77,6 +79,9 @@ def test_what_tables_do_not_hold_is_named():
     assert services.startswith("the file needs 3 services, and the running tables were made for 2: raise `limits.services`, then")
     assert destinations.startswith("the file needs 120 destinations, and the running tables were made for 100: raise")
     assert slots.startswith("the file needs 3,063 slots, and the running tables were made for 2,")
+    with pytest.raises(Refused) as refused:
+        preflight.require_fitting(present, config(*three))
+    assert refused.value.reasons == (services, destinations, slots)
 
 
 @pytest.mark.parametrize("field", ["hz", "cpus"])
