@@ -77,7 +77,7 @@ class World:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`length` is what the verdict is charged with: the IP length as its header states it, 0 where nobody looked."""
+    """`length` is what the verdict is charged with: the IP length that the header states, else all behind the Ethernet header."""
 
     verdict: str
     frame: bytes
@@ -168,7 +168,7 @@ class Model:
             verdict, out = str(end), frame
         except Answered as end:
             verdict, out = end.args
-        return Outcome(verdict, out, packet.length if packet else 0)
+        return Outcome(verdict, out, packet.length if packet else len(frame) - 14)
 
     def _accept(self, frame: bytes, interface: int) -> tuple[bytes, Packet]:
         if len(frame) < 18:
@@ -192,6 +192,7 @@ class Model:
         """Fill in the packet; Refused for what is not for a VIP, or is not right."""
         header = p.frame[p.l2 : p.l2 + (40 if version == 6 else 20)]
         if len(header) < (40 if version == 6 else 20) or header[0] >> 4 != version:
+            p.length = len(p.frame) - 14
             raise Refused("pass_not_ip")
         if version == 6:
             p.source, p.destination = header[8:24], header[24:40]

@@ -84,6 +84,13 @@ def test_every_verdict_is_reached(rig: Rig) -> None:
     assert set(FACES) | BROKEN == set(VERDICTS.values())
 
 
+@pytest.mark.parametrize("verdict", ["pass_not_mine", "pass_not_ip", "tx_forwarded"])
+def test_a_verdict_counts_octets(rig: Rig, verdict: str) -> None:
+    """What stands behind the Ethernet header, whether it was read as IP or not."""
+    frame = bytes(FACES[verdict])
+    assert rig.send(frame)[0].length == len(frame) - 14
+
+
 def test_every_verdict_is_documented() -> None:
     """docs/reference/verdicts.md has a line for each verdict, by its name in abi.h and by the name that status shows."""
     text = (Path(__file__).parents[2] / "docs/reference/verdicts.md").read_text()
