@@ -24,6 +24,7 @@ from fairlead._native import layout_hash, maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
+from fairlead.adapters.kept import KeptTotals
 from fairlead.adapters.kernel import Kernel, rehearse
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
@@ -102,6 +103,7 @@ class Daemon:
         self._reloads = asyncio.Event()
         self.ending = Ending(log, options.confirm)
         self.network = Network(self._network_changed, self._plumb.set, log)
+        self.totals = KeptTotals(options.state, options.bpffs)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
         self.pulse = Pulse(self._wake.set, lambda: self.reconciler.breathed, system.notify)
@@ -153,15 +155,16 @@ class Daemon:
             for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
         self.speaker = Speaker(preflight.router_id(self.network, self.config, managed), self.log, inherited=self.legacy.sessions)
-        told, clocks = self.speaker.announce, {"clock": time.time, "steady": time.monotonic}
+        told, keep, clocks = self.speaker.announce, self.totals.save, {"clock": time.time, "steady": time.monotonic}
         self.reconciler = Rehearsing(
-            self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told
+            self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told, keep=keep
         )
         self.reconciler.wake = self._wake.set
         self.parts = self._parts()
         self.commands = Commands(self.parts)
         self.prober = Prober(self.parts.probed)
-        self.reconciler.adopt({ip_address(vip) for vip in self.legacy.announced})
+        kept = self.totals.load(adopted=self.kernel.adopted)
+        self.reconciler.adopt({ip_address(vip) for vip in self.legacy.announced}, kept)
         self.reconciler.set_config(self.parts.overlaid(self.config))
         await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
@@ -248,6 +251,7 @@ class Daemon:
         await self._let_go()
         if self.ending.detach:
             await self.presence.take_down(self.options.bpffs)
+            self.totals.remove()
         else:
             self.log(Stopped(self.ending.why))
 

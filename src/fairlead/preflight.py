@@ -13,6 +13,7 @@ from fairlead.adapters import system
 from fairlead.adapters.netlink import Network
 from fairlead.core.doctor import refusals
 from fairlead.core.flow_time import misfit
+from fairlead.core.geometry import beyond
 from fairlead.errors import Refused
 from fairlead.model import Address, Config, Geometry, Link
 from fairlead.model.machine import Level
@@ -68,7 +69,7 @@ def own_addresses(network: Network, indices: Iterable[int]) -> set[Address]:
 def geometry_problems(present: Geometry, config: Config) -> list[str]:
     """Why tables that are there, and forward, cannot serve this configuration."""
     problem = misfit(present, config.timeouts)
-    return [f"timeouts: {problem}"] if problem else []
+    return ([f"timeouts: {problem}"] if problem else []) + beyond(present, config)
 
 
 def require_fitting(present: Geometry, config: Config) -> None:

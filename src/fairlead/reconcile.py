@@ -1,9 +1,8 @@
 """The loop's pass: facts -> plan -> wants -> diff -> operations, carried out one by one; only this module writes to the tables.
 
-Level-triggered: a pass looks at what is known and at what is there, never at what happened. A service whose facts are the same
-object as in the last pass, and whose operations all went through, is not looked at again; so one health change costs what its
-service costs. `have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again with
-growing delay.
+Level-triggered: a pass looks at what is known and what is there, never at what happened. A service whose facts are the same
+object as in the last pass, and whose operations all went through, is not looked at again: one health change costs what its
+service costs. `have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again later.
 """
 
 from __future__ import annotations
@@ -22,16 +21,18 @@ from fairlead.core.ids import Item, Kind
 from fairlead.core.moment import Moment
 from fairlead.core.planner import Planner
 from fairlead.core.progress import Progress
-from fairlead.core.report import CountersOf, Report, counted, service_status, table_status, tables_hash, with_totals
+from fairlead.core.report import Report, counted, limit_status, service_status, table_status, tables_hash, with_totals
 from fairlead.core.rows import Rows, service_key, vip_key
 from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
+from fairlead.core.totals import CountersOf, Totals
 from fairlead.errors import KernelError
 from fairlead.events import Event, Operated, OperationFailed, Repaired
 from fairlead.model import (
     Address,
     Config,
+    Kept,
     Keys,
     Link,
     NoPath,
@@ -73,6 +74,7 @@ class Reconciler:
         maglev: MaglevFill,
         rendezvous: RendezvousFill = rendezvous_reference,
         announce: Callable[[tuple[Route, ...]], None] = lambda _: None,
+        keep: Callable[[Kept], str] = lambda _: "",
     ) -> None:
         self.keys = keys
         self.wake: Callable[[], None] = lambda: None
@@ -82,6 +84,7 @@ class Reconciler:
         self._maglev, self._rendezvous = maglev, rendezvous
         self._rows = Rows(tables.layout)
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
+        self._totals, self._keep = Totals(self._have), keep
         self._facts = Facts(self._past)
         self._links: tuple[Link, ...] | None = None
         self._planner = Planner(self._rows, log)
@@ -95,19 +98,21 @@ class Reconciler:
 
     # ----------------------------------------------------------------------------------------------------------------- facts in
 
-    def adopt(self, vouched: Collection[Address] = ()) -> None:
+    def adopt(self, vouched: Collection[Address] = (), kept: Kept | None = None) -> None:
         """Read what the tables hold; once, before anything else.
 
         `vouched` are VIPs that were announced a moment ago, by the run whose work this one goes on with: nobody waits for their
-        checks once more.
+        checks once more. `kept`: the totals of the daemon that filled the tables.
         """
         self._have.adopt(self._tables.view)
         self._facts.vouched = vouched
+        self._totals.load(kept or Kept())
 
     @uncollected()
     def set_config(self, config: Config) -> None:
         """The configuration as it is now."""
         self._facts.set_config(config, self._announcer.routes.keys(), self._now())
+        self._totals.limit_to(config.vips())
         self._touch()
 
     @uncollected()
@@ -157,22 +162,24 @@ class Reconciler:
     @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
-        now, seen = self._now(), self._facts.seen
+        now, seen, rest = self._now(), self._facts.seen, self._totals.rest(counters)
         services = tuple(
-            service_status(self._have, p.plan, seen(key, now), counters, flows, self._progress.applied(p.want))
+            service_status(self._have, p.plan, seen(key, now), rest, flows, self._progress.applied(p.want))
             for key, p in self._planner.services.items()
         )
-        vips = with_totals(self._announcer.status(now.steady, self._progress.lacks), services)
-        tables = table_status(self._have, flows)
-        troubles = tuple(self._progress.troubles())
-        return Report(vips, services, tables, tables_hash(self._have, self._planner.services), self.repairs, troubles)
+        return Report(
+            with_totals(self._announcer.status(now.steady, self._progress.lacks), services, rest, self._planner.services),
+            services,
+            limit_status(self._have, self._facts.config, flows) if self._facts.config else (),
+            table_status(self._have, flows, self._tables.sizes()),
+            tables_hash(self._have, self._planner.services),
+            self.repairs,
+            tuple(self._progress.troubles()),
+        )
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
-        owned = bytearray(b"\xff" * -(-self._have.geometry.destinations // 8))
-        for item in self._have.holdings.resting(Kind.DESTINATION):
-            owned[item.number >> 3] &= ~(1 << (item.number & 7)) & 0xFF
-        return bytes(owned)
+        return self._have.holdings.owned(self._have.geometry.destinations)
 
     def deadline(self) -> float | None:
         """The steady moment when time alone calls for a pass; a timer of the loop sees to it.
@@ -260,11 +267,8 @@ class Reconciler:
             self._have.read_back(op.stores, self._tables.view)
             return str(error)
         self._have.confirm(op)
-        if self._repairing:
-            self.repairs += 1
-            self._log(Repaired(op.text))
-        else:
-            self._log(Operated(op.text, op.about))
+        self.repairs += self._repairing
+        self._log(Repaired(op.text) if self._repairing else Operated(op.text, op.about))
         return ""
 
     def _settle(self, chain: Chain, failed: Sequence[Refusal]) -> None:
@@ -314,6 +318,10 @@ class Reconciler:
         except KernelError as error:
             self._log(OperationFailed("collect what is not used any more", str(error)))
             return False
+        if self._totals.retire(holdings.due(batch), self._counters):
+            says = await asyncio.to_thread(self._keep, self._totals.kept())
+            if says:
+                self._log(OperationFailed("keep the totals for the next start", says))
         freed = [self._free(item) for item in holdings.due(batch)]
         if self._progress.collected():
             self._touch()

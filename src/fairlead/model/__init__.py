@@ -38,6 +38,7 @@ from fairlead.model.configuration import (
 )
 from fairlead.model.facts import (
     Health,
+    Kept,
     Link,
     NoPath,
     Path,
@@ -63,12 +64,14 @@ from fairlead.model.status import (
     BackendStatus,
     CheckStatus,
     InterfaceStatus,
+    LimitStatus,
     OverrideStatus,
     PeerStatus,
     ServiceStatus,
     Status,
     TableStatus,
     TunnelStatus,
+    VerdictStatus,
     VipStatus,
 )
 
@@ -91,8 +94,10 @@ __all__ = [
     "Geometry",
     "Health",
     "InterfaceStatus",
+    "Kept",
     "Keys",
     "Layout",
+    "LimitStatus",
     "Limits",
     "Link",
     "Member",
@@ -133,6 +138,7 @@ __all__ = [
     "Tunnel",
     "TunnelKind",
     "TunnelStatus",
+    "VerdictStatus",
     "VipStatus",
     "Vlan",
     "host_prefix",

@@ -81,6 +81,11 @@ class FakeTables:
         self.applied: list[str] = []
         self.sweeps: list[bytes] = []
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        return {table: (rows, rows * self.size[table]) for table, rows in rows_of(self.geometry).items()} | {
+            "flows": (self.geometry.buckets, 64 * self.geometry.buckets)
+        }
+
     def view(self, table: str) -> memoryview:
         return memoryview(self.data[table]).toreadonly()
 

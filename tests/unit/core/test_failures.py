@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from fairlead.events import OperationFailed, Repaired
-from tests.unit.core.harness import SMALL, World, built, config, key, service
+from tests.unit.core.harness import SMALL, World, built, config, key, path, paths_of, service
 
 A, B, C = "10.1.0.11", "10.1.0.12", "10.1.0.13"
 ACTIVE = 1
@@ -49,6 +50,23 @@ async def test_delay_grows_and_a_new_wish_ends_it():
     world.probe(key(), C, False, 2)
     await world.settle()
     assert world.backends() == {A}
+
+
+async def test_all_next_hops_change_in_a_narrow_table():
+    """Where not all new next hops have room beside the old ones, destinations keep their old one until theirs has."""
+    world = World(replace(SMALL, nexthops=6))
+    made = config(service(checks=(), backends=(A, B)), service(key(port=443), (C,), checks=()))
+    world.configure(made)
+    await world.settle()
+    world.reconciler.set_paths({ip_address(a): path(1000 + n) for n, a in enumerate((A, B, C))})
+    await world.reconciler.run_pass()
+    assert {found.hop["mac_destination"] for found in world.read.resolve(key(port=443))} == {
+        paths_of(made)[ip_address(C)].mac_destination
+    }
+    await world.settle()
+    found = [*world.read.resolve(key()), *world.read.resolve(key(port=443))]
+    assert {each.hop["mac_destination"] for each in found} == {path(1000 + n).mac_destination for n in range(3)}
+    assert not [e for e in world.events if isinstance(e, OperationFailed)]
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,10 @@ class Kernel:
         """Kernel memory of a table in bytes."""
         return self._tables.bytes_of(table)
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Rows and bytes of kernel memory of every table."""
+        return {name: (shape.rows, self.bytes_of(name)) for name, shape in tables.shapes(self.geometry).items()}
+
     def view(self, table: str) -> memoryview:
         """A table as it stands, read-only; it changes under the reader. `fragments` has no view."""
         return self._tables.readable[table]
