@@ -9,21 +9,21 @@ growing delay.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.core import rendezvous as rendezvous_reference
 from fairlead.core.announce import Announcer
 from fairlead.core.chains import chains
 from fairlead.core.diff_shared import free_op
-from fairlead.core.facts import Facts, Past
+from fairlead.core.facts import Facts
 from fairlead.core.garbage import uncollected
 from fairlead.core.ids import Item, Kind
 from fairlead.core.moment import Moment
 from fairlead.core.planner import Planner
 from fairlead.core.progress import Progress
 from fairlead.core.report import CountersOf, Report, counted, service_status, table_status, tables_hash, with_totals
-from fairlead.core.rows import Rows, service_key, vip_key
+from fairlead.core.rows import Rows, vip_key
 from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
@@ -41,7 +41,7 @@ from fairlead.model import (
     ProbeResult,
     ProbeTarget,
     Route,
-    ServiceKey,
+    ServiceStatus,
 )
 
 _BREATH = 0.005  # seconds of work between two chances for the rest of the loop
@@ -82,7 +82,7 @@ class Reconciler:
         self._maglev, self._rendezvous = maglev, rendezvous
         self._rows = Rows(tables.layout)
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
-        self._facts = Facts(self._past)
+        self._facts = Facts(self._have.remembered)
         self._links: tuple[Link, ...] | None = None
         self._planner = Planner(self._rows, log)
         self._progress = Progress(self._steady)
@@ -135,10 +135,6 @@ class Reconciler:
     def _now(self) -> Moment:
         return Moment(self._clock(), self._steady())
 
-    def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
-        rows = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
-        return {b: Past(r.healthy, r.since / 1e9, r.penalty, r.penalised, r.suppressed, r.undecided) for b, r in rows.items()}
-
     # --------------------------------------------------------------------------------------------------------------- facts out
 
     def routes(self) -> tuple[Route, ...]:
@@ -157,22 +153,29 @@ class Reconciler:
     @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
-        now, seen = self._now(), self._facts.seen
-        services = tuple(
-            service_status(self._have, p.plan, seen(key, now), counters, flows, self._progress.applied(p.want))
-            for key, p in self._planner.services.items()
-        )
-        vips = with_totals(self._announcer.status(now.steady, self._progress.lacks), services)
-        tables = table_status(self._have, flows)
-        troubles = tuple(self._progress.troubles())
-        return Report(vips, services, tables, tables_hash(self._have, self._planner.services), self.repairs, troubles)
+        return self._report(list(self._services(counters, flows)), flows)
+
+    async def survey(self, counters: CountersOf, flows: Sequence[int]) -> Report:
+        """As `status`, but lets the rest of the loop run meanwhile, for 100,000 backends take seconds."""
+        found = []
+        for each in self._services(counters, flows):
+            found.append(each)
+            await self._breathe()
+        return self._report(found, flows)
+
+    def _services(self, counters: CountersOf, flows: Sequence[int]) -> Iterator[ServiceStatus]:
+        for key, p in list(self._planner.services.items()):
+            seen, applied = self._facts.seen(key, self._now()), self._progress.applied(p.want)
+            yield service_status(self._have, p.plan, seen, counters, flows, applied)
+
+    def _report(self, services: Sequence[ServiceStatus], flows: Sequence[int]) -> Report:
+        vips = with_totals(self._announcer.status(self._steady(), self._progress.lacks), services)
+        tables, troubles = table_status(self._have, flows), tuple(self._progress.troubles())
+        return Report(vips, tuple(services), tables, tables_hash(self._have, self._planner.services), self.repairs, troubles)
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
-        owned = bytearray(b"\xff" * -(-self._have.geometry.destinations // 8))
-        for item in self._have.holdings.resting(Kind.DESTINATION):
-            owned[item.number >> 3] &= ~(1 << (item.number & 7)) & 0xFF
-        return bytes(owned)
+        return self._have.holdings.kept(Kind.DESTINATION, self._have.geometry.destinations)
 
     def deadline(self) -> float | None:
         """The steady moment when time alone calls for a pass; a timer of the loop sees to it.

@@ -109,6 +109,27 @@ async def test_hold_goes_on_over_a_restart(needed, held):
     assert status(again).vips[0].reason == ("up for 10 of 30 s" if held else "")
 
 
+async def test_what_a_restart_hands_over_needs_no_hold():
+    """A VIP that routers still know is announced by the first pass, however new the backend is that it rests on."""
+    made = config(service(backends=(A, B), hold=30.0))
+    world = await built(*made.services)
+    world.time += 60
+    await world.settle()
+    world.probe(key(), A, False, 2)
+    world.probe(key(), B, False, 1)
+    await world.settle()
+    world.probe(key(), A, True, 5)
+    world.probe(key(), B, False, 2)
+    await world.settle()
+    assert world.reconciler.routes()
+    for vouched in ((), (key().vip,)):
+        again = world.restart()
+        again.time = world.time
+        again.reconciler._facts.vouched = vouched
+        again.configure(made)
+        assert await again.settle() == (["announce 192.0.2.10/32"] if vouched else [])
+
+
 async def test_what_is_announced_needs_no_hold():
     """A longer hold, and a new service on the VIP, take nothing back."""
     world = await built()
