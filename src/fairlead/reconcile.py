@@ -158,10 +158,11 @@ class Reconciler:
     async def survey(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """As `status`, but lets the rest of the loop run meanwhile, for 100,000 backends take seconds."""
         found = []
-        for each in self._services(counters, flows):
-            found.append(each)
-            await self._breathe()
-        return self._report(found, flows)
+        with uncollected():
+            for each in self._services(counters, flows):
+                found.append(each)
+                await self._breathe()
+            return self._report(found, flows)
 
     def _services(self, counters: CountersOf, flows: Sequence[int]) -> Iterator[ServiceStatus]:
         for key, p in list(self._planner.services.items()):

@@ -24,7 +24,7 @@ from fairlead.events import (
     VipUp,
 )
 from fairlead.model import AdminState, Backend, Damping, Health, NoPath, Override
-from tests.unit.core.harness import World, built, config, key, path, paths_of, service
+from tests.unit.core.harness import World, built, config, key, path, service
 
 FIVE = [f"10.1.0.{n}" for n in range(11, 16)]
 A, B, C, D, E = FIVE
@@ -466,4 +466,12 @@ async def test_troubles_of_no_service():
     world.configure(config(service(checks=())))
     await world.reconciler.run_pass()
     assert status(world).warnings[0].startswith("failed, next try in 1 s: set flow timeouts")
-    world.configure(config(service(checks=())), paths_of(config(service())))
+    world.tables.fail = {"add VIP"}
+    world.configure(config(service(key("192.0.2.99"), checks=())))
+    await world.reconciler.run_pass()
+    assert len(status(world).warnings) == 2
+    world.configure(config(service(checks=())))
+    world.tables.fail = set()
+    world.time += 10
+    await world.settle()
+    assert status(world).warnings == (), "what nobody wants any more is no trouble"
