@@ -259,7 +259,7 @@ class Daemon:
         self.underlay.close()
         await self.prober.close()
         sessions = await self.speaker.hand_over()
-        api = self.server.keep()
+        api = await self.server.keep()
         await self.server.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()
         await self._let_go()
