@@ -50,7 +50,7 @@ class Commands:
         """All that is known now."""
         parts = self._parts
         flows = await asyncio.to_thread(parts.kernel.flow_counts)
-        report = parts.reconciler.status(parts.kernel.counters, flows)
+        report = await parts.reconciler.survey(parts.kernel.counters, flows)
         names = parts.kernel.layout.verdict_names()
         return Status(
             version=system.version(),
@@ -65,7 +65,7 @@ class Commands:
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
-            warnings=parts.presence.warnings(),
+            warnings=(*parts.presence.warnings(), *report.warnings),
             tunnels=parts.underlay.status(),
             overrides=overrides.statuses(parts.config, parts.overrides),
             limits=report.limits,

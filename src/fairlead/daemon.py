@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import time
@@ -20,12 +19,12 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from fairlead import preflight, succession
-from fairlead._native import layout_hash, maglev, rendezvous
+from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
 from fairlead.adapters.kept import KeptTotals
-from fairlead.adapters.kernel import Kernel, rehearse
+from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
 from fairlead.adapters.offloads import Offloads
@@ -64,16 +63,6 @@ def run_daemon(options: Options) -> int:
         except OSError as e:
             raise Refused([f"cannot restart, {sys.executable}: {e.strerror}; the data plane forwards on"]) from None
     return code
-
-
-def trial(options: Options) -> str:
-    """What `succession.trial` asks for: that this version would start, which it is, and what its tables look like.
-
-    FairleadError if it would not. Nothing is changed.
-    """
-    config = preflight.load(options.config)
-    rehearse(options.bpffs, keys.derive(preflight.secret(config)), config.probe.mark)
-    return json.dumps({"version": system.version(), "layout": layout_hash()})
 
 
 class Daemon:
@@ -263,7 +252,7 @@ class Daemon:
         self.underlay.close()
         await self.prober.close()
         sessions = await self.speaker.hand_over()
-        api = self.server.keep()
+        api = await self.server.keep()
         await self.server.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()
         await self._let_go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from ipaddress import IPv4Address, ip_address
 
 from fairlead import config as configuration
 from fairlead import doctor
+from fairlead._native import layout_hash
 from fairlead.adapters import system
+from fairlead.adapters.kernel import rehearse
 from fairlead.adapters.netlink import Network
+from fairlead.core import keys
 from fairlead.core.doctor import refusals
 from fairlead.core.flow_time import misfit
 from fairlead.core.geometry import beyond
@@ -114,3 +118,13 @@ def router_id(network: Network, config: Config, links: Sequence[Link]) -> IPv4Ad
     """The configured address, else the lowest IPv4 address of our interfaces; a placeholder where no BGP is spoken."""
     own = [a for a in own_addresses(network, network.related(links, config.vlans)) if isinstance(a, IPv4Address)]
     return config.address or min(own, default=IPv4Address("127.0.0.1"))
+
+
+def trial(options: Options) -> str:
+    """What `succession.trial` asks for: that this version would start, which it is, and what its tables look like.
+
+    FairleadError if it would not. Nothing is changed.
+    """
+    config = load(options.config)
+    rehearse(options.bpffs, keys.derive(secret(config)), config.probe.mark)
+    return json.dumps({"version": system.version(), "layout": layout_hash()})

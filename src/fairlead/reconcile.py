@@ -15,15 +15,16 @@ from fairlead.core import rendezvous as rendezvous_reference
 from fairlead.core.announce import Announcer
 from fairlead.core.chains import chains
 from fairlead.core.diff_shared import free_op
-from fairlead.core.facts import Facts, Past
+from fairlead.core.facts import Facts
 from fairlead.core.garbage import uncollected
 from fairlead.core.ids import Item, Kind
 from fairlead.core.moment import Moment
 from fairlead.core.planner import Planner
 from fairlead.core.progress import Progress
-from fairlead.core.report import Report, counted, limit_status, service_status, table_status, tables_hash, with_totals
-from fairlead.core.rows import Rows, service_key, vip_key
+from fairlead.core.report import Report, counted
+from fairlead.core.rows import Rows, vip_key
 from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
+from fairlead.core.survey import Survey
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
 from fairlead.core.totals import CountersOf, Totals
@@ -42,7 +43,6 @@ from fairlead.model import (
     ProbeResult,
     ProbeTarget,
     Route,
-    ServiceKey,
 )
 
 _BREATH = 0.005  # seconds of work between two chances for the rest of the loop
@@ -58,10 +58,7 @@ class PassResult:
 
 
 class Reconciler:
-    """See the module.
-
-    All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change.
-    """
+    """All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change."""
 
     def __init__(
         self,
@@ -85,7 +82,7 @@ class Reconciler:
         self._rows = Rows(tables.layout)
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
         self._totals, self._keep = Totals(self._have), keep
-        self._facts = Facts(self._past)
+        self._facts = Facts(self._have.remembered)
         self._links: tuple[Link, ...] | None = None
         self._planner = Planner(self._rows, log)
         self._progress = Progress(self._steady)
@@ -140,10 +137,6 @@ class Reconciler:
     def _now(self) -> Moment:
         return Moment(self._clock(), self._steady())
 
-    def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
-        rows = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
-        return {b: Past(r.healthy, r.since / 1e9, r.penalty, r.penalised, r.suppressed, r.undecided) for b, r in rows.items()}
-
     # --------------------------------------------------------------------------------------------------------------- facts out
 
     def routes(self) -> tuple[Route, ...]:
@@ -162,24 +155,25 @@ class Reconciler:
     @uncollected()
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
-        now, seen, rest = self._now(), self._facts.seen, self._totals.rest(counters)
-        services = tuple(
-            service_status(self._have, p.plan, seen(key, now), rest, flows, self._progress.applied(p.want))
-            for key, p in self._planner.services.items()
-        )
-        return Report(
-            with_totals(self._announcer.status(now.steady, self._progress.lacks), services, rest, self._planner.services),
-            services,
-            limit_status(self._have, self._facts.config, flows) if self._facts.config else (),
-            table_status(self._have, flows, self._tables.sizes()),
-            tables_hash(self._have, self._planner.services),
-            self.repairs,
-            tuple(self._progress.troubles()),
-        )
+        look = self._look(counters, flows)
+        return look.report(list(look.services()))
+
+    async def survey(self, counters: CountersOf, flows: Sequence[int]) -> Report:
+        """As `status`, but lets the rest of the loop run meanwhile, for 100,000 backends take seconds."""
+        look, found = self._look(counters, flows), []
+        with uncollected():
+            for each in look.services():
+                found.append(each)
+                await self._breathe()
+            return look.report(found)
+
+    def _look(self, counters: CountersOf, flows: Sequence[int]) -> Survey:
+        known = self._have, self._facts, self._planner, self._progress, self._announcer
+        return Survey(*known, self._totals.rest(counters), flows, self._now(), self._tables.sizes(), self.repairs)
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
-        return self._have.holdings.owned(self._have.geometry.destinations)
+        return self._have.holdings.kept(Kind.DESTINATION, self._have.geometry.destinations)
 
     def deadline(self) -> float | None:
         """The steady moment when time alone calls for a pass; a timer of the loop sees to it.

@@ -112,9 +112,10 @@ def _clock(state: str) -> Clock:
     return Clock(at, _synchronised(), float(hardware) if hardware.isdigit() else None, max(stamps, default=None))
 
 
-def _synchronised() -> bool:
-    """What the kernel thinks of its own clock; an empty `struct timex` asks and changes nothing."""
-    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != _TIME_ERROR)
+def _synchronised() -> bool | None:
+    """What the kernel thinks of its own clock; an empty `struct timex` changes nothing. None where asking is forbidden."""
+    state = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
+    return None if state < 0 else state != _TIME_ERROR
 
 
 def _user() -> str:

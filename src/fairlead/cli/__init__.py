@@ -73,15 +73,14 @@ def run(config: str, interfaces: tuple[str, ...], *, trial: bool, **options: Any
     INTERFACEs given here win over those that CONFIG names. SIGHUP, SIGUSR2 and SIGINT read CONFIG again; SIGTERM and SIGQUIT
     withdraw all routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
     """
-    from fairlead import daemon
+    from fairlead import daemon, preflight
     from fairlead.cli import online
     from fairlead.errors import ConfigError, FairleadError
-    from fairlead.preflight import Options
 
     try:
-        wanted = Options(config, interfaces, **options)
+        wanted = preflight.Options(config, interfaces, **options)
         if trial:
-            print(daemon.trial(wanted))
+            print(preflight.trial(wanted))
             return
         sys.exit(daemon.run_daemon(wanted))
     except ConfigError as e:

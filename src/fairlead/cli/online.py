@@ -41,12 +41,17 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ask(path: str, method: str, target: str, body: bytes | None = None, within: float = 30.0) -> tuple[int, bytes]:
-    """Status code and body; NoDaemon when there is no answer within so many seconds. Who uses sudo is named."""
-    connection, user = _UnixConnection(path, within), os.environ.get("SUDO_USER", "")
+    """Status code and body; NoDaemon when there is no answer within so many seconds. Who uses sudo is named.
+
+    A question that changes nothing is asked once more where the daemon hung up: it may just be handing over to its successor.
+    """
     try:
-        connection.request(method, target, body, {"fairlead-user": user} if user.isascii() and user else {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        try:
+            return _asked(path, method, target, body, within)
+        except (ConnectionResetError, BrokenPipeError):
+            if method != "GET":
+                raise
+            return _asked(path, method, target, body, within)
     except (FileNotFoundError, ConnectionRefusedError):
         hint = "`fairlead run CONFIG` starts one, --socket names another"
         raise NoDaemon(f"no fairlead daemon runs here: nobody answers on {path} ({hint})") from None
@@ -54,6 +59,14 @@ def ask(path: str, method: str, target: str, body: bytes | None = None, within: 
         raise NoDaemon(f"no permission to ask the daemon on {path} (run it with sudo)") from None
     except (OSError, http.client.HTTPException) as e:
         raise NoDaemon(f"the daemon on {path} gave no answer: {e or type(e).__name__}") from None
+
+
+def _asked(path: str, method: str, target: str, body: bytes | None, within: float) -> tuple[int, bytes]:
+    connection, user = _UnixConnection(path, within), os.environ.get("SUDO_USER", "")
+    try:
+        connection.request(method, target, body, {"fairlead-user": user} if user.isascii() and user else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     finally:
         connection.close()
 

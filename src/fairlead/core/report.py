@@ -164,8 +164,10 @@ def _vip(vip: VipStatus, counts: Counters, flows: int) -> VipStatus:
     return VipStatus(vip.address, vip.state, vip.announced, vip.reason, packets, octets, flows, made)
 
 
-def limit_status(have: Have, config: Config, flows: Sequence[int]) -> tuple[LimitStatus, ...]:
+def limit_status(have: Have, config: Config | None, flows: Sequence[int]) -> tuple[LimitStatus, ...]:
     """The use of each limit, in the units of the configuration; where the tables were made for less, theirs is the limit."""
+    if config is None:
+        return ()
     rows = [have.services[at] for key, at in have.places.items() if not is_vip(key)]
     used = {
         "services": len(rows),

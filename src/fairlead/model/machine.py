@@ -48,7 +48,7 @@ class Clock:
     """`at` is the Unix time, `hardware` that of the battery-backed clock, `newest` the time stamp of our own newest file."""
 
     at: float
-    synchronised: bool
+    synchronised: bool | None  # None where this process may not ask
     hardware: float | None = None
     newest: float | None = None
 

@@ -89,6 +89,7 @@ def test_kernels(release: str, level: str) -> None:
         ({"lockdown": "confidentiality"}, "lockdown", "warn", "lockdown=integrity"),
         ({"jit": False}, "jit", "warn", "sysctl -w net.core.bpf_jit_enable=1"),
         ({"clock": Clock(1e9, False)}, "clock", "warn", "set-ntp"),
+        ({"clock": Clock(1e9, None)}, "clock", "ok", ""),
         ({"clock": Clock(1e9, True, newest=1e9 + 61)}, "clock", "warn", "timedatectl"),
         ({"clock": Clock(1e9, True, newest=1e9 + 59)}, "clock", "ok", ""),
         ({"clock": Clock(1e9, True, 1e9 + 61)}, "clock", "warn", "hwclock"),
