@@ -31,7 +31,7 @@ from fairlead.model import CheckType, ProbeKey, ProbeResult, ProbeTarget
 FIRST_RATE = 4000  # first runs a second, at most
 JITTER = 0.05
 AT_ONCE = 16384
-STARTS = 32  # in one turn of the loop
+STARTS = 16  # in one turn of the loop
 
 TYPES: Mapping[CheckType, Callable[[Engine, Ask, Ended], Attempt]] = {
     "http": Http,
