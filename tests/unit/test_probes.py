@@ -293,3 +293,30 @@ def elsewhere(answer: bytes) -> Iterator[int]:
         yield int(server.getsockname()[1])
         server.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+def test_probes_do_not_burst(space: str) -> None:
+    """Five hundred targets that come at once are spread over their interval from the second run on, and stay so."""
+
+    async def story() -> list[list[float]]:
+        runs: dict[ProbeKey, list[float]] = {}
+        enough = asyncio.Event()
+
+        def on_result(key: ProbeKey, result: ProbeResult) -> None:
+            runs.setdefault(key, []).append(time.monotonic() - result.took)
+            if len(runs) == 500 and all(len(each) > 3 for each in runs.values()):
+                enough.set()
+
+        prober = Prober(on_result)
+        refused = [replace(target(1, interval=0.5, path=f"/{n}"), vip=ip_address(f"127.0.{n}.1")) for n in range(250)]
+        refused += [replace(target(2, interval=0.5), vip=ip_address(f"127.0.{n}.1")) for n in range(250)]
+        prober.set({ProbeKey(t.vip, t.backend, None, t.check): t for t in refused})
+        await enough.wait()
+        await prober.close()
+        return list(runs.values())
+
+    runs = inside(space, story)
+    for later in (1, 3):
+        phases = [each[later] * 2 % 1.0 for each in runs]
+        tenths = [sum(n / 10 <= phase < (n + 1) / 10 for phase in phases) for n in range(10)]
+        assert max(tenths) < 150, f"of 500 starts 50 are expected in each tenth of the interval: {tenths}"

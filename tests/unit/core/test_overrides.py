@@ -40,7 +40,11 @@ def test_for_all_services_and_for_one():
     made = overlaid(CONFIG, [said(name=SMTP, weight=7), said(state=DRAIN, weight=3)])
     assert (found(made).state, found(made).weight) == (DRAIN, 3)
     assert (found(made, SMTP).state, found(made, SMTP).weight) == (DRAIN, 7)
-    assert found(made, SMTP).override == said(name=SMTP, weight=7)
+    assert found(made, SMTP).override == said(name=SMTP, state=DRAIN, weight=7)
+    made = overlaid(CONFIG, [said(name=SMTP, weight=7, who="ann"), said(state=DRAIN, at=1795435472.0)])
+    assert found(made, SMTP).override == said(name=SMTP, state=DRAIN, weight=7, who="root and ann", at=1795435472.0)
+    made = overlaid(CONFIG, [said(name=SMTP, state=DRAIN, who="ann"), said(state=DISABLED)])
+    assert found(made, SMTP).override == said(name=SMTP, state=DRAIN, who="ann")
     assert found(made, backend=B) == found(CONFIG, backend=B)
 
 

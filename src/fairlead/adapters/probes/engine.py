@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-BATCH = 64  # sockets in one turn of the loop
+BATCH = 32  # sockets in one turn of the loop
 GRAIN = 0.002  # seconds; what is due within one is done together
 PULSE = 0.05  # seconds; the longest time for which nobody looks at the clock
 LATE = 0.02  # seconds; later than that is held up

@@ -1,7 +1,9 @@
 """When to probe whom. Rise and fall are not decided here.
 
-A run starts `interval` after the start of the last, give or take 5 %: probes spread, and stay spread. At most `at_once` are under
-way; what is due beyond that waits its turn, first come first served. A turn of the event loop starts a bounded number.
+Targets that come together are asked for the first time within a short while, and for the second time at a random point of their
+interval; from then on a run starts `interval` after the start of the last, give or take 5 %: probes spread, and stay spread. At
+most `at_once` are under way; what is due beyond that waits its turn, first come first served. A turn of the event loop starts a
+bounded number.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from fairlead.adapters.probes.tcp import Connection
 from fairlead.adapters.probes.udp import Datagram
 from fairlead.model import CheckType, ProbeKey, ProbeResult, ProbeTarget
 
-FIRST_RATE = 2000  # first runs a second, at most
+FIRST_RATE = 4000  # first runs a second, at most
 JITTER = 0.05
 AT_ONCE = 16384
-STARTS = 32  # in one turn of the loop
+STARTS = 16  # in one turn of the loop
 
 TYPES: Mapping[CheckType, Callable[[Engine, Ask, Ended], Attempt]] = {
     "http": Http,
@@ -45,13 +47,14 @@ TYPES: Mapping[CheckType, Callable[[Engine, Ask, Ended], Attempt]] = {
 class _Run:
     """One target: its next time, and its probe while one is under way."""
 
-    __slots__ = ("ask", "attempt", "key", "prober", "stopped")
+    __slots__ = ("ask", "attempt", "key", "prober", "spread", "stopped")
 
     def __init__(self, prober: Prober, key: ProbeKey, target: ProbeTarget) -> None:
         self.prober = prober
         self.key = key
         self.ask = Ask(target)
         self.stopped = False
+        self.spread = False  # it has its place in the interval
         self.attempt: Attempt | None = None
 
     def due(self) -> None:
@@ -63,10 +66,6 @@ class _Run:
         """From the attempt."""
         self.attempt = None
         self.prober.ended(self, result, silent)
-
-    def stop(self) -> None:
-        """No more runs; the one under way is broken off. Returns nothing; whether a slot came free is the prober's to see."""
-        self.stopped = True
 
 
 class Prober:
@@ -153,8 +152,10 @@ class Prober:
     def ended(self, run: _Run, result: ProbeResult, silent: bool) -> None:
         """A run is over: make room, see to the next one, tell."""
         self._free += 1
-        interval = run.ask.check.interval * self._chance.uniform(1 - JITTER, 1 + JITTER)
-        self._running().at(time.monotonic() + max(interval - result.took, interval / 10), run)
+        interval = run.ask.check.interval
+        wait = interval * self._chance.uniform(*((1 - JITTER, 1 + JITTER) if run.spread else (0, 1)))
+        run.spread = True
+        self._running().at(time.monotonic() + max(wait - result.took, interval / 10), run)
         self._start_soon()
         if silent and (more := self._diagnosis.of(run.ask.target)):
             result = replace(result, says=f"{result.says}; {more}")
