@@ -82,9 +82,13 @@ class Held:
 
 
 @contextmanager
-def held(lab: Lab, vip: str, count: int) -> Iterator[Held]:
+def held(lab: Lab, vip: str, count: int, *, confirmed: bool = True) -> Iterator[Held]:
+    """Connections that are held open; `confirmed`: heard of again at a later tick, so that their entries stay for an hour."""
     with lab.running("client1", "python3", str(TOOLS), "hold", vip, str(count)) as process:
-        yield Held(process)
+        connections = Held(process)
+        if confirmed:
+            eventually(lambda: connections.again() == connections.first and established(lab, vip) >= count, 20, every=0.5)
+        yield connections
 
 
 def flows(lab: Lab, vip: str = V4) -> dict[str, int]:
@@ -205,7 +209,6 @@ def test_drain_waits_for_the_last_flow(calm: Lab, tmp_path: Path) -> None:
         assert out.returncode == 1
         assert "flows still after 2 s; it goes on draining" in out.stderr
         assert {calm.get(V4).split()[0] for _ in range(30)} == {"backend1", "backend3"}
-        time.sleep(2.5)  # a tick of the flow table: what is heard of again after one is established
         assert connections.again() == connections.first
         state = next(b for b in calm.service(V4)["backends"] if b["address"].endswith("22"))
         assert (state["state"], state["weight"]) == ("drain", 1)
@@ -296,10 +299,10 @@ def test_flows_are_summed_up(calm: Lab, version: int) -> None:
     """Held connections are found by service and backend, first as embryonic, then as established, with their ages."""
     vip = VIPS[version]
     before = flows(calm, vip)
-    with held(calm, vip, 30) as connections:
+    with held(calm, vip, 30, confirmed=False) as connections:
         now = flows(calm, vip)
         assert {name: now[name] - before[name] for name in now} == connections.first["backends"]
-        eventually(lambda: connections.again() and _established(calm, vip) >= 30, every=1.0)
+        eventually(lambda: connections.again() and established(calm, vip) >= 30, every=1.0)
         found = json.loads(said(calm, "flows", "--json", "--backend", f"{SEGMENT[version]}21"))
         assert found["entries"] == sum(s["entries"] for s in found["services"])
         ages = [s for service in found["services"] for b in service["backends"] for s in b["states"]]
@@ -309,7 +312,7 @@ def test_flows_are_summed_up(calm: Lab, version: int) -> None:
         assert f"{SEGMENT[version]}21" in text
 
 
-def _established(lab: Lab, vip: str) -> int:
+def established(lab: Lab, vip: str) -> int:
     found = json.loads(said(lab, "flows", "--json"))
     service = next(s for s in found["services"] if s["service"].strip("[").startswith(vip))
     return sum(s["entries"] for b in service["backends"] for s in b["states"] if s["state"] == "established")
