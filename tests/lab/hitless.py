@@ -292,25 +292,29 @@ class Balancer:
 
 
 def deaths(balancer: Balancer, count: int, chance: random.Random) -> dict[str, int]:
-    """So many ends of the daemon: half of them SIGKILL at a random instant of its life, the others restarts and stops."""
+    """So many ends of the daemon: half of them SIGKILL at a random instant, the others restarts and stops.
+
+    Of four in turn the second one is killed while it works, the third while it starts: adopts, loads, replaces, cleans up.
+    """
     done = {"killed": 0, "restarted": 0, "stopped": 0}
     for number in range(count):
-        if number % 2:
-            time.sleep(chance.uniform(0, 1.2))  # start, adoption, replacement and the quiet afterwards all fall into it
+        if number % 4 in {1, 2}:
+            time.sleep(chance.uniform(0, 1.2))
             balancer.kill()
             balancer.start()
             done["killed"] += 1
             continue
-        balancer.started()
+        balancer.require_continued()
         if number % 8:
             balancer.restart()
             done["restarted"] += 1
         else:
             balancer.stop()
             balancer.start()
+            balancer.started()
             done["stopped"] += 1
         balancer.require_continued()
-    balancer.started()
+    balancer.require_continued()
     return done
 
 
