@@ -52,8 +52,13 @@ def missing_rights() -> str:
     return str(found) if found.level is Level.FAIL else ""
 
 
-async def examine(network: Network, config: Config | None, names: Sequence[str], bpffs: str, state: str) -> list[Finding]:
-    """Everything: the machine, and with a configuration its interfaces and their network."""
+async def examine(
+    network: Network, config: Config | None, names: Sequence[str], bpffs: str, state: str, *, all_paths: bool = True
+) -> list[Finding]:
+    """Everything: the machine, and with a configuration its interfaces and their network.
+
+    Without `all_paths` no route to any backend is looked up; a daemon that starts does so for itself.
+    """
     findings = judge.machine(machine.read(bpffs, state), config)
     if config is None and not names:
         return findings
@@ -64,7 +69,7 @@ async def examine(network: Network, config: Config | None, names: Sequence[str],
         findings += judge.nic(_nic(link, bpffs), cpus, several=len(links) > 1)
     if config is not None:
         here = {a.ip for found in network.addresses().values() for a in found}
-        findings += await filtered(network, await _devices(network, config))
+        findings += await filtered(network, await _devices(network, config)) if all_paths else []
         findings += judge.bgp_port(config, here, taken=machine.listeners(179))
     return findings
 

@@ -93,11 +93,11 @@ async def require(network: Network, config: Config, names: Sequence[str], bpffs:
 async def admit(network: Network, config: Config, options: Options, problems: Sequence[str]) -> list[str]:
     """Before a start: Refused if anything fails; else what there is to warn of, but for what a daemon looks after by itself."""
     names = options.interfaces or config.interfaces
-    findings = await doctor.examine(network, config, names, options.bpffs, options.state)
+    findings = await doctor.examine(network, config, names, options.bpffs, options.state, all_paths=False)
     found = [*problems, *refusals(findings)]
     if found:
         raise Refused(found)
-    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"rp_filter", "offloads", "link"}]
+    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"offloads", "link"}]
 
 
 async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[str]:
