@@ -324,7 +324,6 @@ def test_probes_do_not_burst(space: str, monkeypatch: pytest.MonkeyPatch) -> Non
         await prober.close()
 
     inside(space, story)
-    first, second = ([times[number] for times in planned.values()] for number in (0, 1))
-    assert max(first) - min(first) < 1, "the first time comes soon"
+    second = [times[0] for times in planned.values()]
     tenths = [sum(n <= when - min(second) < n + 1 for when in second) for n in range(11)]
     assert max(tenths) < 150, f"500 within 10 seconds: 50 are expected in each; {tenths}"
