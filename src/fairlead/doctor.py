@@ -14,7 +14,7 @@ from fairlead.adapters import machine, offloads, plumbing, system
 from fairlead.adapters.netlink import RTN_LOCAL, Network
 from fairlead.core import doctor as judge
 from fairlead.errors import ConfigError, KernelError
-from fairlead.model import Address, Config, Link
+from fairlead.model import Address, Config, Link, Problem
 from fairlead.model.machine import Finding, Level, Nic
 
 
@@ -34,11 +34,15 @@ def _configuration(path: str) -> tuple[Config | None, list[Finding]]:
     try:
         config = configuration.parse(pathlib.Path(path).read_text(encoding="utf-8"), path)
     except ConfigError as e:
-        return None, [judge.fail("config", str(problem)) for problem in e.problems]
+        return None, [judge.fail("config", _said(problem), problem.hint) for problem in e.problems]
     except (OSError, UnicodeError) as e:
-        return None, [judge.fail("config", f"cannot read {path}: {getattr(e, 'strerror', None) or e}")]
-    warnings = [judge.warn("config", str(problem)) for problem in config.warnings]
+        return None, [judge.fail("config", f"cannot read {path}: {getattr(e, 'strerror', None) or e}", f"ls -l {path}")]
+    warnings = [judge.warn("config", _said(problem), problem.hint) for problem in config.warnings]
     return config, warnings or [judge.ok("config", f"{path} is good")]
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.position}: {problem.says}"
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -77,7 +81,8 @@ async def examine(
 async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[Finding]:
     """Whether this configuration can run on this machine's network."""
     links = network.managed(names)
-    here = {a.ip for found in network.addresses().values() for a in found}
+    holders = {a.ip: network.name(index) for index, found in network.addresses().items() for a in found}
+    here = set(holders)
     ours = network.related(links, config.vlans)
     own = {a.ip for index in ours for a in network.addresses().get(index, ())}
     every = network.links()
@@ -90,7 +95,7 @@ async def misfits(network: Network, config: Config, names: Sequence[str], bpffs:
         findings += judge.addresses(config, own, here)
     answers = {vip: await network.route(vip) for vip in config.vips()}
     if answers:
-        findings += judge.vips({vip: (a.kind == RTN_LOCAL or vip in here, a.error) for vip, a in answers.items()})
+        findings += judge.vips({vip: (a.kind == RTN_LOCAL or vip in here, a.error) for vip, a in answers.items()}, holders)
     return findings
 
 

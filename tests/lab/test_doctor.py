@@ -65,6 +65,7 @@ class Patient:
         levels = {f["level"] for f in found["findings"]}
         assert found["verdict"] == next(level for level in ("fail", "warn", "ok") if level in levels)
         assert done.returncode == {"ok": 0, "fail": 1, "warn": 3}[found["verdict"]]
+        assert all(f["mend"] for f in found["findings"] if f["level"] != "ok" and f["topic"] not in {"interface", "config"})
         return [f for f in found["findings"] if f["level"] != "ok" and f["topic"] != "clock"]
 
     def topics(self, *words: str) -> list[str]:
@@ -127,7 +128,12 @@ def state_of(patient: Patient) -> str:
             "is not Fairlead's",
             "ip link set dev eth0 xdp off",
         ),
-        ("ip address add 192.0.2.10/32 dev lo", "fail vip", "is an address of this machine", ""),
+        (
+            "ip address add 192.0.2.10/32 dev lo",
+            "fail vip",
+            "is an address of this machine",
+            "ip address delete 192.0.2.10/32 dev lo",
+        ),
         ("ip route add local 192.0.2.0/24 dev lo", "fail vip", "is an address of this machine", ""),
         ("ip route add blackhole 192.0.2.0/24", "fail vip", "its route is a blackhole", ""),
         ("ip route add unreachable 192.0.2.10", "fail vip", "unreachable", ""),
@@ -236,7 +242,7 @@ def test_a_start_is_refused_on_the_same(patient: Patient) -> None:
     refused = patient.fairlead("run", config)
 
     assert refused.returncode == 1
-    assert refused.stderr == f"fairlead: {vip['says']}\n"
+    assert refused.stderr == f"fairlead: {vip['says']}: {vip['mend']}\n"
     assert state_of(patient) == before
     patient.sh("ip route delete blackhole 192.0.2.10")
     argv = ["ip", "netns", "exec", patient.name, FAIRLEAD, "run", config]
