@@ -152,7 +152,7 @@ class Reconciler:
         facts = {k: p.facts for k, p in self._planner.services.items()}
         return self._targets.now(config, facts, self._facts.questions, self._have)
 
-    @uncollected()
+    @uncollected(stays=False)
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
         look = self._look(counters, flows)
@@ -161,7 +161,7 @@ class Reconciler:
     async def survey(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """As `status`, but lets the rest of the loop run meanwhile, for 100,000 backends take seconds."""
         look, found = self._look(counters, flows), []
-        with uncollected():
+        with uncollected(stays=False):
             for each in look.services():
                 found.append(each)
                 await self._breathe()
