@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +195,26 @@ class Manager:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(path))
-        self.socket.setblocking(False)
         self.said: list[str] = []
+        self.over = False
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        """All the time, as a service manager does: its queue has few places."""
+        self.socket.settimeout(0.1)
+        while not self.over:
+            with suppress(TimeoutError):
+                self.said += self.socket.recv(4096).decode().splitlines()
+
+    def close(self) -> None:
+        """Read no more."""
+        self.over = True
+        self.reader.join()
+        self.socket.close()
 
     def hears(self, word: str) -> bool:
         """Whether this came; what came before it is forgotten."""
-        try:
-            while True:
-                self.said += self.socket.recv(4096).decode().splitlines()
-        except BlockingIOError:
-            pass
         if word not in self.said:
             return False
         del self.said[: self.said.index(word) + 1]
@@ -220,7 +230,7 @@ def managed(lab: Lab) -> Iterator[Manager]:
     found["balancer1"]["env"] |= {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(int(NOTIFIED_WITHIN * 1e6))}
     services.write_text(json.dumps(found))
     manager = Manager(path)
-    with closing(manager.socket):
+    with closing(manager):
         try:
             yield manager
         finally:
@@ -243,7 +253,9 @@ def test_the_service_manager_is_told(lab: Lab) -> None:
             for _ in range(2):
                 eventually(lambda: manager.hears("WATCHDOG=1"))
         os.kill(lab.pid(), signal.SIGSTOP)
-        manager.hears("WATCHDOG=1")
+        eventually(lambda: "State:\tT" in Path(f"/proc/{lab.pid()}/status").read_text())
+        time.sleep(0.2)  # what it said before is read
+        manager.said.clear()
         time.sleep(NOTIFIED_WITHIN)
         assert not manager.hears("WATCHDOG=1")
         os.kill(lab.pid(), signal.SIGCONT)
