@@ -60,6 +60,7 @@ def servers(directory: str) -> Iterator[Link]:
         if nginx is not None:
             nginx.terminate()
             nginx.wait(10)
+        subprocess.run(["ip", "link", "del", OURS], check=False, capture_output=True)  # at once; a namespace goes when it likes
         subprocess.run(["ip", "netns", "del", SPACE], check=True)
 
 
