@@ -29,8 +29,9 @@ FLOWS = 64
 POUR = 2  # megabytes a second of each TCP transfer
 HELD = 24  # silent connections that are used at the end
 BACKENDS = ("backend1", "backend2", "backend3")
-# TCP that shares two cores with everything else may lose a segment to scheduling; a hole in the data plane would cost hundreds
-RETRANSMITS = 0.002
+# Each lost packet is told of by the datagrams. TCP that shares two cores with everything else sends again what was merely late:
+# this only bounds how often.
+RETRANSMITS = 0.01
 Known = dict[str, tuple[int, str, int]]  # of each backend of each service: its id, its state, its packets
 _NOBODY = 65534
 _CAPABILITIES = "-all,+bpf,+net_admin,+perfmon,+net_raw"  # those of systemd/fairlead.service
