@@ -186,3 +186,21 @@ def test_policy_changes_without_a_reset(calm: Lab) -> None:
     (peer,) = bgp(calm)["peers"]
     assert peer["withheld"] == [f"{V4}/32: rejected by the filter of this peer"]
     assert since(calm) == session
+
+
+def test_a_killed_daemon_keeps_its_routes(calm: Lab) -> None:
+    """SIGKILL and a new start: the router keeps the routes (RFC 4724), none leaves its kernel before somebody asks for that."""
+    with calm.running("router", "ip", "monitor", "route") as monitor:
+        calm.cli("kill", "--signal", "KILL", "balancer1")
+        eventually(lambda: not running(calm))
+        assert calm.get(V4).startswith("backend")
+        calm.cli("start", "balancer1")
+        eventually(calm.all_up)
+        eventually(lambda: since(calm))
+        assert "graceful restart 120 s (restarting, IPv4 and IPv6 forwarding kept)" in said(calm, "bgp", "192.0.2.1")
+        said(calm, "drain", "self", "--wait", "--timeout", "30")
+        eventually(lambda: gone(calm))
+        monitor.terminate()
+        assert monitor.stdout is not None
+        deleted = [line for line in monitor.stdout.read().splitlines() if line.startswith("Deleted")]
+    assert [sum(vip in line for line in deleted) for vip in (V4, V6)] == [1, 1]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -63,8 +64,9 @@ class Net:
     router: str
 
 
-@pytest.fixture
-def net(bird_program) -> Iterator[Net]:
+@contextmanager
+def network() -> Iterator[Net]:
+    """Both namespaces and the wire, gone afterwards."""
     unique = f"fl-wire-{uuid4().hex[:8]}"
     net = Net(f"{unique}-f", f"{unique}-r")
     try:
@@ -83,6 +85,12 @@ def net(bird_program) -> Iterator[Net]:
     finally:
         for name in (net.ours, net.router):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.fixture
+def net(bird_program) -> Iterator[Net]:
+    with network() as net:
+        yield net
 
 
 class Bird:

@@ -154,3 +154,19 @@ def test_leaving_keeps_to_the_hold():
     assert scene.reasons() == {"192.0.2.10": "up for 0 of 5 s"}
     scene.now += 5
     assert scene.pass_() == ["announce 192.0.2.10/32 with the graceful shutdown community"]
+
+
+def test_settled():
+    """All there is for now: every VIP that is up is announced, or none is to be."""
+    scene = Scene()
+    scene.vip("192.0.2.10", hold=5)
+    scene.vip("192.0.2.11", up=False)
+    scene.pass_()
+    assert not scene.announcer.settled(scene.now)
+    scene.now += 5
+    scene.pass_()
+    assert scene.announcer.settled(scene.now)
+    scene.vip("192.0.2.12", hold=5)
+    scene.announcer.leave(scene.now, "drained by root")
+    scene.pass_()
+    assert scene.announcer.settled(scene.now)

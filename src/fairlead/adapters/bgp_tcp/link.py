@@ -45,6 +45,8 @@ class Link(asyncio.BufferedProtocol):
         self._owner = owner
         self.side = side
         self._ours = True
+        self._early: bytearray | None = bytearray()  # what comes before `start`
+        self._lost = ""
         self._room = bytearray(TURN)
         self.full = False  # the transport's buffer is over its high-water mark
 
@@ -53,13 +55,23 @@ class Link(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
+    def start(self) -> None:
+        """From now on report to the owner, what has happened since the connection was made included."""
+        early, self._early = bytes(self._early or b""), None
+        if early:
+            self._owner.received(self, early)
+        if self._lost:
+            self._owner.disconnected(self, self._lost)
+
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - one turn is as large as we say
         """The room of one turn."""
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
-        if self._ours:
+        if self._early is not None:
+            self._early += self._room[:nbytes]
+        elif self._ours:
             self._owner.received(self, bytes(self._room[:nbytes]))
 
     def pause_writing(self) -> None:
@@ -77,6 +89,9 @@ class Link(asyncio.BufferedProtocol):
     def let_go(self, parting: bytes) -> None:
         """Send the last bytes and end."""
         self._ours = False
+        if self._lost:
+            asyncio.get_running_loop().call_soon(self._owner.closed)
+            return
         self.transport.write(parting)
         with suppress(OSError):  # the connection may just have gone
             self.transport.write_eof()
@@ -97,8 +112,9 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
-        if self._ours:
-            errno = exc.errno if isinstance(exc, OSError) else None
-            self._owner.disconnected(self, os.strerror(errno).lower() if errno else "the peer closed the connection")
-        else:
+        errno = exc.errno if isinstance(exc, OSError) else None
+        self._lost = os.strerror(errno).lower() if errno else "the peer closed the connection"
+        if not self._ours:
             self._owner.closed()
+        elif self._early is None:
+            self._owner.disconnected(self, self._lost)

@@ -88,6 +88,7 @@ class Peer:
         if refusal is None:
             self._act()  # hang up what it replaces
             self._links[Side.ACCEPTED] = link
+            link.start()
         else:
             self._lingering += 1
             link.let_go(refusal)
@@ -152,6 +153,7 @@ class Peer:
             self._session.disconnected(self._loop.time(), os.strerror(error.errno).lower() if error.errno else str(error), side)
         else:
             self._links[side] = link
+            link.start()
         self._turn()
 
     def _keep(self, coroutine: Any) -> asyncio.Task[None]:
@@ -208,6 +210,7 @@ class Peer:
             self._dialling = None
             self._links[Side.DIALLED] = link
             self._session.connected(self._loop.time(), local)
+            link.start()
         self._turn()
 
     def _hang_up(self, side: Side, parting: bytes) -> None:
