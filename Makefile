@@ -22,7 +22,7 @@ EXTENSION := src/fairlead/_native/_ext.abi3.so
 EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready build bpf bpf-flags ext tools kernels demo test fuzz check bench coverage requirements clean
+.PHONY: help setup ready build bpf bpf-flags ext tools kernels demo test soak fuzz check bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ test: setup ## everything, as root, one pytest run
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root: network namespaces and BPF" >&2; exit 1; }
 	@scripts/setup.sh kernels || true
 	@$(PYTHON) -m pytest tests
+
+soak: setup ## restarts, crashes and program replacements under traffic, for long (N=1000 replacements, SEED=... to repeat a run)
+	@$(PYTHON) -m tests.lab.soak $(or $(N),1000) $(SEED)
 
 fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
 	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)

@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import bgp_cases, control_cases, packet_cases, results, wire_cases
+from bench import bgp_cases, check_cases, control_cases, packet_cases, results, wire_cases
 
 
 def machine() -> str:
@@ -47,6 +47,7 @@ def main() -> int:
         packet_cases.figures(packets, runs, args.only),
         wire_cases.figures(packets, runs, args.only),
         control_cases.figures(runs * 2, args.only),
+        check_cases.figures(runs, args.only),
         bgp_cases.figures(runs, args.only),
     ):
         print(

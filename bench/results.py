@@ -29,7 +29,7 @@ class Figure:
         """Which of goal and must the median reaches."""
         if not self.must:
             return ""
-        sign = -1 if self.unit == "Mpps" else 1  # of rates, more is better
+        sign = -1 if self.unit in {"Mpps", "/s"} else 1  # of rates, more is better
         reached = [name for name, limit in (("goal", self.goal), ("must", self.must)) if sign * self.value <= sign * limit]
         return reached[0] if reached else "MISSED"
 

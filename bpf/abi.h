@@ -148,8 +148,7 @@ struct nexthop {
 #define FLOW_STATE_BITS 3
 
 /*
- * Last seen is the low byte of a tick; embryonic, datagram and closing words count fine ticks, established ones coarse ticks
- * (options.fine_shift, coarse_shift): one scale cannot tell 10 seconds from an hour in 8 bits.
+ * Last seen is the low byte of a tick; established words count coarse ticks, all others fine ones (options.fine_shift, coarse_shift): one scale cannot tell 10 seconds from an hour in 8 bits.
  */
 enum flow_state {
 	FLOW_EMPTY = 0,
@@ -157,6 +156,8 @@ enum flow_state {
 	FLOW_ESTABLISHED = 2, /* TCP, confirmed by a further non-SYN packet at a later tick; never replaced before it expires */
 	FLOW_DATAGRAM = 3, /* UDP, confirmed likewise */
 	FLOW_CLOSING = 4, /* a FIN or RST was seen; packets still follow the entry */
+	FLOW_REFUSED = 5, /* its packets were answered with RST: once; 6: twice */
+	FLOW_REFUSED_MOST = 7, /* three times: from now on only as the rate limit allows */
 };
 
 struct bucket {
@@ -213,8 +214,9 @@ struct tally {
 
 enum limit {
 	LIMIT_ECHO = 0,
-	LIMIT_ICMP_ERROR = 1,
-	LIMIT_RESET = 2,
+	LIMIT_TOO_BIG = 1,
+	LIMIT_RESET = 2, /* of known flows, beyond three for each */
+	LIMIT_REJECT = 3, /* RST and port unreachable for ports that no service has */
 	LIMITS = 4,
 };
 
@@ -277,11 +279,11 @@ struct options {
 	__u32 fine_shift; /* jiffies >> fine_shift is a fine tick */
 	__u32 coarse_shift;
 	__u32 echo_limit; /* echo replies per CPU and window */
-	__u32 error_limit; /* ICMP errors that we make, likewise */
-	__u32 reset_limit; /* RSTs, likewise */
+	__u32 too_big_limit; /* fragmentation needed and packet too big, likewise */
+	__u32 reset_limit; /* RSTs of known flows, likewise */
 	__u32 window_shift; /* jiffies >> window_shift is a limiter's window */
 	__u32 probe_mark; /* mark of a probe: this, already shifted, | destination id */
-	__u32 reserved;
+	__u32 reject_limit; /* RSTs and port unreachables for unknown ports, per CPU and window */
 };
 
 /*

@@ -10,9 +10,9 @@
 #include "icmp.h"
 #include "parse.h"
 
-#define QUOTED4 28 /* bytes of the packet that an ICMP error carries: its header and 8 more (RFC 792) */
-#define QUOTED6 48
-#define QUOTED6_TOO_BIG 128 /* what is too big has them, and a TCP header with its options is whole (RFC 4443 asks for much) */
+/* An ICMP error carries as much of the packet as fits these (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4 (c)). */
+#define ERROR_MOST_IPV4 576
+#define ERROR_MOST_IPV6 1280
 
 /* Cut the frame to the Ethernet header and `keep` bytes of packet, and make room for `front` bytes before the packet. */
 static __always_inline bool reshape(struct xdp_md *ctx, const struct packet *p, __u32 keep, __u32 front)
@@ -88,15 +88,16 @@ static __always_inline __u32 pseudo_sum(const struct packet *p, __u32 length, __
 	return sum + csum_u64((__u32)p->saddr[1]) + csum_u64((__u32)p->daddr[1]);
 }
 
-/* An ICMP error about the packet; `rest` is the header's second word. False: the frame could not be changed. */
+/* An ICMP error about the packet, which is the first of its fragments if any; `rest` is the header's second word. False: the frame could not be changed. */
 static __always_inline bool icmp_error(struct xdp_md *ctx, const struct packet *p, __u8 type, __u8 code, __be32 rest,
-				       const __u32 quoted, const bool v6)
+				       const bool v6)
 {
 	const __u32 ip_length = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr),
-		    front = ip_length + sizeof(struct icmp_header);
+		    front = ip_length + sizeof(struct icmp_header), most = (v6 ? ERROR_MOST_IPV6 : ERROR_MOST_IPV4) - front;
+	__u32 quoted = p->length < most ? p->length : most;
 	struct icmp_header *icmp;
 	void *data, *end;
-	__u32 sum;
+	__s64 sum;
 
 	if (!reshape(ctx, p, quoted, front))
 		return false;
@@ -105,14 +106,16 @@ static __always_inline bool icmp_error(struct xdp_md *ctx, const struct packet *
 	if (!return_ethernet(data, end, front, l3_at(p)))
 		return false;
 	data += l3_at(p);
-	if (data + front + quoted > end)
+	if (data + front > end)
 		return false;
 	icmp = data + ip_length;
 	icmp->type = type;
 	icmp->code = code;
 	icmp->check = 0;
 	icmp->rest = rest;
-	sum = csum_words(icmp, sizeof(*icmp) + quoted);
+	sum = csum_packet(ctx, l3_at(p) + ip_length, sizeof(*icmp) + quoted);
+	if (sum < 0)
+		return false;
 	if (v6)
 		sum += pseudo_sum(p, sizeof(*icmp) + quoted, IPPROTO_ICMPV6, true);
 	icmp->check = ~csum_fold(sum);

@@ -41,14 +41,12 @@ static __always_inline int decide(struct packet *p, struct choice *c, const bool
 		c->id = id;
 		c->live = row ? READ_ONCE(row->live) : 0;
 		if (likely(c->live && serves(row, p, v6))) {
-			if (look_only)
-				return CHOSEN;
-			next = next_word(p, &f, c->live);
-			if (unlikely(next && next != f.word))
+			next = look_only ? !has_expired(&f) : next_word(p, &f, c->live);
+			if (unlikely(!look_only && next && next != f.word))
 				update_flow(p, &f, next, v6);
 			if (likely(next))
 				return CHOSEN;
-			if (resets(p, c->live))
+			if (!look_only && resets(p, &f, c->live))
 				return RESET;
 		} else if (c->live) {
 			track = false; /* a flow of another service has this tag (1 in 2^32): leave it in peace */

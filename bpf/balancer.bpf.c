@@ -46,14 +46,22 @@ static __always_inline enum verdict balance(struct xdp_md *ctx, struct packet *p
 	return counted(forward(ctx, p, hop, c.live, TX_FORWARDED, true, v6), c.id, p->length);
 }
 
+/* What a frame counts for that no IP header was read of: all behind the Ethernet header, which every frame has. */
+static __always_inline __u32 payload(const void *data, const void *end)
+{
+	return (__u32)(end - data) - sizeof(struct ethhdr);
+}
+
 /* From the IP header on. */
 static __always_inline enum verdict receive(struct xdp_md *ctx, struct packet *p, const struct frame *f, void *data, void *end,
 					    const bool v6)
 {
 	enum step step = parse(p, f, data, end, v6);
 
-	if (unlikely(step == STEP_FOREIGN))
+	if (unlikely(step == STEP_FOREIGN)) {
+		p->length = payload(data, end);
 		return PASS_NOT_IP;
+	}
 	if (!may_be_vip(p, v6))
 		return PASS_NOT_A_VIP;
 	if (likely(step == STEP_BALANCE))
@@ -72,16 +80,16 @@ int balancer(struct xdp_md *ctx)
 	struct frame f;
 
 	if (unlikely(!parse_frame(&f, data, end)))
-		return finish(PASS_NOT_IP, 0);
+		return finish(PASS_NOT_IP, payload(data, end));
 	verdict = accept_frame(ctx, data, &p);
 	if (unlikely(verdict != ACCEPTED))
-		return finish(verdict, 0);
+		return finish(verdict, payload(data, end));
 	if (f.type == bpf_htons(ETH_P_IP))
 		verdict = receive(ctx, &p, &f, data, end, false);
 	else if (f.type == bpf_htons(ETH_P_IPV6))
 		verdict = receive(ctx, &p, &f, data, end, true);
 	else
-		verdict = PASS_NOT_IP;
+		return finish(PASS_NOT_IP, payload(data, end));
 	return finish(verdict, p.length);
 }
 

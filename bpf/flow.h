@@ -9,6 +9,7 @@
  *     confirmed flows takes nobody: the newcomer has its Maglev slot anyway, and no flood can push a confirmed flow out.
  *   - The balancer sees the client's side only, so nothing proves a handshake. A flow is confirmed by a further packet, not a SYN, at
  *     a later tick. A FIN or RST may be forged, so it only marks the word as closing: a later packet confirms it again.
+ *   - An expired word is not followed: its flow chooses afresh. One that was seen in this very tick has no need to be asked.
  */
 #ifndef FAIRLEAD_FLOW_H
 #define FAIRLEAD_FLOW_H
@@ -86,7 +87,6 @@ static __always_inline bool find_flow(struct packet *p, struct flow *f, const bo
 	__u32 index = hash & options.bucket_mask;
 
 	p->entropy = hash >> 48 & ~ENTROPY_PORT;
-	f->now = bpf_jiffies64();
 	f->tag = hash >> 16;
 	f->word = 0;
 	f->bucket = bpf_map_lookup_elem(&flows, &index);
@@ -101,6 +101,8 @@ static __always_inline bool find_flow(struct packet *p, struct flow *f, const bo
 			break;
 		}
 	}
+	/* The clock after the word: what another CPU has just stamped must not lie in the future, which would look very old. */
+	f->now = bpf_jiffies64();
 	return true;
 }
 
@@ -128,39 +130,63 @@ static __always_inline void update_flow(const struct packet *p, const struct flo
 	}
 }
 
+/* An entry that has been silent for too long is none, whatever comes: the sweep that clears it may be two minutes away. */
+static __always_inline bool has_expired(const struct flow *f)
+{
+	return expired(f->word, f->now, flow_timeouts());
+}
+
 /*
  * What the word of a known flow becomes with this packet; 0 means that the flow must choose afresh. `live` is its destination's.
  */
 static __always_inline __u64 next_word(const struct packet *p, const struct flow *f, __u64 live)
 {
 	__u32 state = word_state(f->word), flags = live >> DESTINATION_FLAG_SHIFT;
+	__u8 special = p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
 
 	if (unlikely(!(flags & DESTINATION_FOLLOW)))
 		return 0;
-	if (unlikely(p->tcp_flags & (TCP_FIN | TCP_RST)))
+	if (likely(!special && !word_age(f->word, f->now)))
+		return f->word;
+	if (unlikely(has_expired(f)))
+		return 0;
+	if (special & (TCP_FIN | TCP_RST))
 		return restated(f->word, FLOW_CLOSING, f->now);
-	if (unlikely(p->tcp_flags & TCP_SYN)) {
-		/* A forged SYN must not move a live flow; a real one on a finished connection is a new one. Neither keeps it young. */
-		if (state == FLOW_CLOSING || !(flags & DESTINATION_ACCEPT) || expired(f->word, f->now, flow_timeouts()))
-			return 0;
-		return f->word;
-	}
-	if (likely(!word_age(f->word, f->now)))
-		return f->word;
-	if (state == FLOW_EMBRYONIC || state == FLOW_CLOSING)
+	/* A forged SYN must not move a live flow; a real one on a finished connection is a new one. Neither keeps it young. */
+	if (special)
+		return state >= FLOW_CLOSING || !(flags & DESTINATION_ACCEPT) ? 0 : f->word;
+	if (state == FLOW_EMBRYONIC || state >= FLOW_CLOSING)
 		state = p->protocol == IPPROTO_TCP ? FLOW_ESTABLISHED : FLOW_DATAGRAM;
 	return restated(f->word, state, f->now);
 }
 
 /* Whether a flow that its destination has let go is answered with RST. A SYN is a new connection, and RST is never answered. */
-static __always_inline bool resets(const struct packet *p, __u64 live)
+static __always_inline bool resets(const struct packet *p, const struct flow *f, __u64 live)
 {
 	return live >> DESTINATION_FLAG_SHIFT & DESTINATION_RESET && p->protocol == IPPROTO_TCP &&
-	       !(p->tcp_flags & (TCP_SYN | TCP_RST));
+	       !(p->tcp_flags & (TCP_SYN | TCP_RST)) && !has_expired(f);
+}
+
+/*
+ * Notes that a packet of a known flow is answered with RST; false when that has been noted three times. A client that suspects forgery
+ * asks back (RFC 5961), and must be answered even while others use up the rate.
+ */
+static __always_inline bool note_refusal(struct packet *p, const bool v6)
+{
+	struct flow f;
+	__u32 state;
+
+	if (!find_flow(p, &f, v6) || !f.word)
+		return false;
+	state = word_state(f.word);
+	if (state == FLOW_REFUSED_MOST)
+		return false;
+	update_flow(p, &f, restated(f.word, state < FLOW_REFUSED ? FLOW_REFUSED : state + 1, f.now), v6);
+	return true;
 }
 
 /* By state: how readily a word gives way to a newcomer; the confirmed ones, 0, only when they have expired. */
-#define CLASS_OF_STATE (16ULL << FLOW_EMPTY * 8 | 2ULL << FLOW_EMBRYONIC * 8 | 1ULL << FLOW_CLOSING * 8)
+#define CLASS_OF_STATE (16ULL << FLOW_EMPTY * 8 | 2ULL << FLOW_EMBRYONIC * 8 | 0x01010101ULL << FLOW_CLOSING * 8)
 #define CLASS_EXPIRED 8
 
 /* Class << 8 | age, or 0 if the word must stay. */
@@ -208,8 +234,8 @@ static __always_inline bool remember(const struct packet *p, const struct flow *
 	timeouts = flow_timeouts();
 	way = readiest(f->bucket, f->now, timeouts) & (FLOW_WAYS - 1);
 	was = READ_ONCE(f->bucket->word[way]);
-	/* Judged again, by the copy that the exchange will compare: the choice was made on earlier ones. */
-	if (!readiness(was, f->now, timeouts))
+	/* Judged again, by the copy that the exchange will compare and by a later clock: the choice was made on earlier ones. */
+	if (!readiness(was, bpf_jiffies64(), timeouts))
 		return false;
 	return __sync_val_compare_and_swap(&f->bucket->word[way], was, word) == was;
 }

@@ -49,7 +49,7 @@ static __always_inline bool from_one_host(const struct packet *p, const bool v6)
 	__u8 first = v6 ? p->saddr[0] : p->saddr[1]; /* of the source address, as it lies in memory */
 
 	if (v6)
-		return first != 0xff && (p->saddr[0] || p->saddr[1] > (1ULL << 56));
+		return first != 0xff && (p->saddr[0] || p->saddr[1] & ~(1ULL << 56)); /* neither :: nor ::1 */
 	return first != 0 && first != 127 && first < 224;
 }
 
@@ -87,8 +87,8 @@ static __always_inline enum verdict echo(const struct packet *p, struct icmp_hea
 }
 
 /*
- * The packet inside an error is one that a backend sent; `flow` becomes what its client would have sent. `room`: how many bytes of it the
- * error carries. False: nothing we can place.
+ * The packet inside an error is one that a backend sent, or the first fragment of one; `flow` becomes what its client would have sent.
+ * `room`: how many bytes of it the error carries. False: nothing we can place.
  */
 static __always_inline bool reverse_ipv4(struct packet *flow, struct iphdr *ip, __u32 room, void *end)
 {
@@ -108,11 +108,22 @@ static __always_inline bool reverse_ipv4(struct packet *flow, struct iphdr *ip, 
 
 static __always_inline bool reverse_ipv6(struct packet *flow, struct ipv6hdr *ip, __u32 room, void *end)
 {
-	__u32 *ports = (void *)(ip + 1);
+	struct extension *e = (void *)(ip + 1);
+	__u32 *ports = (void *)e, before = sizeof(*ip);
 
-	if ((void *)(ports + 1) > end || room < sizeof(*ip) + sizeof(*ports) || ip->version != 6)
+	if ((void *)(ports + 1) > end || ip->version != 6)
 		return false;
 	flow->protocol = ip->nexthdr;
+	if (flow->protocol == IPPROTO_FRAGMENT) {
+		if ((void *)(e + 1) > end || e->fragment & bpf_htons(0xfff8))
+			return false;
+		flow->protocol = e->next;
+		ports = (void *)(e + 1);
+		before += sizeof(*e);
+	}
+	OPAQUE(ports);
+	if ((void *)(ports + 1) > end || room < before + sizeof(*ports))
+		return false;
 	flow->saddr[0] = load64(ip->daddr.in6_u.u6_addr32);
 	flow->saddr[1] = load64(ip->daddr.in6_u.u6_addr32 + 2);
 	flow->daddr[0] = load64(ip->saddr.in6_u.u6_addr32);

@@ -47,7 +47,7 @@ static __always_inline bool encapsulate(struct __sk_buff *skb, const struct pack
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | (outer6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
 	void *l3 = (void *)(long)skb->data + sizeof(struct ethhdr);
 
-	if (l3 + sizeof(struct ipv6hdr) > (void *)(long)skb->data_end)
+	if (l3 + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) > (void *)(long)skb->data_end)
 		return false;
 	in.tos = inner_tos(l3, v6);
 	/* ICMP sums up to zero without a pseudo-header */
@@ -110,16 +110,35 @@ static __always_inline int send(struct __sk_buff *skb, const bool v6)
 	return leave_by(skb, hop);
 }
 
+/* The TCP header behind an IP header without options, and where it goes to; NULL for everything else. */
+static __always_inline const __u8 *plain_tcp(struct packet *p, void *l3, void *end, const bool v6)
+{
+	struct ipv6hdr *ip6 = l3;
+	struct iphdr *ip = l3;
+	void *tcp = l3 + (v6 ? sizeof(*ip6) : sizeof(*ip));
+
+	if (tcp + 20 > end)
+		return NULL;
+	if (v6) {
+		p->daddr[0] = load64(ip6->daddr.in6_u.u6_addr32);
+		p->daddr[1] = load64(ip6->daddr.in6_u.u6_addr32 + 2);
+		return ip6->version == 6 && ip6->nexthdr == IPPROTO_TCP ? tcp : NULL;
+	}
+	p->daddr[1] = ip->daddr;
+	return *(__u8 *)ip == 0x45 && ip->protocol == IPPROTO_TCP && !(ip->frag_off & bpf_htons(0x3fff)) ? tcp : NULL;
+}
+
 /* The kernel's own reset for a half-open probe: from this machine, from a port of ours, to a VIP. */
 static __always_inline bool is_stray_reset(struct __sk_buff *skb, const bool v6)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct frame f = {.length = sizeof(struct ethhdr)};
 	struct packet p = {};
+	const __u8 *tcp;
 
-	if (skb->ingress_ifindex || parse(&p, &f, data, end, v6) != STEP_BALANCE || !(p.tcp_flags & TCP_RST))
+	if (skb->ingress_ifindex || data + sizeof(struct ethhdr) > end)
 		return false;
-	if (bpf_ntohs(p.ports) - PROBE_PORT_FIRST >= (__u32)PROBE_PORTS)
+	tcp = plain_tcp(&p, data + sizeof(struct ethhdr), end, v6);
+	if (!tcp || !(tcp[13] & TCP_RST) || bpf_ntohs(*(const __be16 *)tcp) - PROBE_PORT_FIRST >= (__u32)PROBE_PORTS)
 		return false;
 	return may_be_vip(&p, v6) && find_service(&p, vip_l4(v6), v6);
 }

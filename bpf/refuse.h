@@ -8,12 +8,6 @@
 #include "answer.h"
 #include "rare.h"
 
-/* Whether an ICMP error may be made of the packet: what is quoted of it must hold 8 bytes of layer 4, behind whatever headers (RFC 792). */
-static __always_inline bool may_be_told(const struct packet *p, const struct rest *r, const __u32 quoted, const bool v6)
-{
-	return from_one_host(p, v6) && !r->later && r->l4 + 8 <= l3_at(p) + quoted;
-}
-
 /* The size a sender is told: what the egress takes, less the outer header. */
 static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
 {
@@ -24,7 +18,7 @@ static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet 
 	struct rest r = {};
 	__u32 mtu;
 
-	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || !may_be_told(p, &r, v6 ? QUOTED6_TOO_BIG : QUOTED4, v6) ||
+	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP || r.later || !from_one_host(p, v6) ||
 	    decide_rare(p, &c, true, v6) != CHOSEN)
 		return DROP_TOO_BIG;
 	hop = next_hop(c.live);
@@ -33,16 +27,21 @@ static __always_inline enum verdict tell_size(struct xdp_md *ctx, struct packet 
 	mtu = hop->mtu - hop->outer_length;
 	if (!v6 && !(ip->frag_off & bpf_htons(0x4000)))
 		return DROP_TOO_BIG;
-	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
+	if (!within_limit(LIMIT_TOO_BIG, options.too_big_limit))
 		return DROP_RATE_LIMITED;
 	if (v6)
-		return icmp_error(ctx, p, ICMP6_PACKET_TOO_BIG, 0, bpf_htonl(mtu), QUOTED6_TOO_BIG, true) ? TX_TOO_BIG
-													  : DROP_TOO_BIG;
-	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, bpf_htonl(mtu), QUOTED4, false) ? TX_TOO_BIG
-													       : DROP_TOO_BIG;
+		return icmp_error(ctx, p, ICMP6_PACKET_TOO_BIG, 0, bpf_htonl(mtu), true) ? TX_TOO_BIG : DROP_TOO_BIG;
+	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, bpf_htonl(mtu), false) ? TX_TOO_BIG : DROP_TOO_BIG;
 }
 
-/* A RST to whatever the segment was; a RST itself is never answered. */
+/* Whether a segment may be answered with RST: a RST itself never is. */
+static __always_inline bool may_be_reset(const struct packet *p, const struct rest *r, const bool v6)
+{
+	return p->protocol == IPPROTO_TCP && !(p->tcp_flags & TCP_RST) && !r->later && r->l4 <= L4_FURTHEST &&
+	       from_one_host(p, v6);
+}
+
+/* A RST for a known flow: each has three whatever others use up, and then its share of the rate. */
 static __always_inline enum verdict send_reset(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
 {
 	struct rest r = {};
@@ -50,9 +49,9 @@ static __always_inline enum verdict send_reset(struct xdp_md *ctx, struct packet
 
 	if (verdict != PASS_NOT_IP)
 		return verdict;
-	if (r.later || p->protocol != IPPROTO_TCP || p->tcp_flags & TCP_RST || r.l4 > L4_FURTHEST || !from_one_host(p, v6))
+	if (!may_be_reset(p, &r, v6))
 		return DROP_NO_SERVICE;
-	if (!within_limit(LIMIT_RESET, options.reset_limit))
+	if (!note_refusal(p, v6) && !within_limit(LIMIT_RESET, options.reset_limit))
 		return DROP_RATE_LIMITED;
 	return tcp_reset(ctx, p, &r, v6) ? TX_RESET : DROP_MALFORMED;
 }
@@ -60,20 +59,18 @@ static __always_inline enum verdict send_reset(struct xdp_md *ctx, struct packet
 /* A port that no service has, of a VIP that says so: RST for TCP, port unreachable for UDP. */
 static __always_inline enum verdict refuse_port(struct xdp_md *ctx, struct packet *p, const struct frame *f, const bool v6)
 {
+	const __u8 type = v6 ? ICMP6_UNREACHABLE : ICMP_UNREACHABLE, code = v6 ? ICMP6_PORT_UNREACHABLE : ICMP_PORT_UNREACHABLE;
 	struct rest r = {};
 
 	if (parse_again(ctx, p, &r, f, v6) != PASS_NOT_IP)
 		return DROP_NO_SERVICE;
-	if (p->protocol == IPPROTO_TCP)
-		return answer(ctx, TAIL_RESET);
-	if (!may_be_told(p, &r, v6 ? QUOTED6 : QUOTED4, v6))
+	if (p->protocol == IPPROTO_TCP ? !may_be_reset(p, &r, v6) : r.later || !from_one_host(p, v6))
 		return DROP_NO_SERVICE;
-	if (!within_limit(LIMIT_ICMP_ERROR, options.error_limit))
+	if (!within_limit(LIMIT_REJECT, options.reject_limit))
 		return DROP_RATE_LIMITED;
-	if (v6)
-		return icmp_error(ctx, p, ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0, QUOTED6, true) ? TX_UNREACHABLE
-												       : DROP_NO_SERVICE;
-	return icmp_error(ctx, p, ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE, 0, QUOTED4, false) ? TX_UNREACHABLE : DROP_NO_SERVICE;
+	if (p->protocol == IPPROTO_TCP)
+		return tcp_reset(ctx, p, &r, v6) ? TX_RESET : DROP_MALFORMED;
+	return icmp_error(ctx, p, type, code, 0, v6) ? TX_UNREACHABLE : DROP_NO_SERVICE;
 }
 
 #endif

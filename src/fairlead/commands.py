@@ -10,9 +10,8 @@ from fairlead.adapters import system
 from fairlead.adapters.http import Call
 from fairlead.changes import Changes
 from fairlead.core import keys, overrides
-from fairlead.errors import Refused
 from fairlead.leaving import Leaving
-from fairlead.model import Status
+from fairlead.model import Status, VerdictStatus
 from fairlead.overriding import Overriding
 from fairlead.parts import Parts
 
@@ -50,18 +49,13 @@ class Commands:
     async def reattach(self, name: str) -> str:
         """Put the programs on one of our interfaces anew, or on all members of a bond."""
         parts = self._parts
-        ours = parts.managed()
-        chosen = [link for link in ours if link.name == name or link in parts.network.managed([name])]
-        if not chosen:
-            there = ", ".join(link.name for link in ours) or "none"
-            raise Refused([f"{name} is not an interface that Fairlead runs on; those are: {there}"])
-        return await parts.presence.reattach(parts.kernel, chosen, parts.config.attach_delay)
+        return await parts.presence.reattach(parts.kernel, name, parts.managed(), parts.config.attach_delay)
 
     async def status(self) -> Status:
         """All that is known now."""
         parts = self._parts
         flows = await asyncio.to_thread(parts.kernel.flow_counts)
-        report = parts.reconciler.status(parts.kernel.counters, flows)
+        report = await parts.reconciler.survey(parts.kernel.counters, flows)
         names = parts.kernel.layout.verdict_names()
         return Status(
             version=system.version(),
@@ -72,13 +66,15 @@ class Commands:
             vips=report.vips,
             services=report.services,
             peers=parts.speaker.status(),
-            verdicts={names[n]: packets for n, (packets, _) in sorted(parts.kernel.verdicts().items()) if n in names},
+            verdicts={names[n]: VerdictStatus(*v) for n, v in sorted(parts.kernel.verdicts().items()) if n in names},
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
-            warnings=parts.presence.warnings(),
+            warnings=(*parts.presence.warnings(), *report.warnings),
             tunnels=parts.underlay.status(),
             overrides=overrides.statuses(parts.config, parts.overrides),
+            limits=report.limits,
+            memory=sum(table.bytes for table in report.tables),
             drained="" if parts.drained is None else overrides.away(parts.drained),
             leaving=parts.drained is not None and parts.reconciler.offered(),
         )

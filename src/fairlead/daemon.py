@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import time
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 from fairlead import preflight, succession
-from fairlead._native import layout_hash, maglev, rendezvous
+from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.http import Handlers, Server, application
-from fairlead.adapters.kernel import Kernel, rehearse
+from fairlead.adapters.kept import KeptTotals
+from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
 from fairlead.adapters.netlink import Network
 from fairlead.adapters.offloads import Offloads
@@ -65,16 +65,6 @@ def run_daemon(options: Options) -> int:
     return code
 
 
-def trial(options: Options) -> str:
-    """What `succession.trial` asks for: that this version would start, which it is, and what its tables look like.
-
-    FairleadError if it would not. Nothing is changed.
-    """
-    config = preflight.load(options.config)
-    rehearse(options.bpffs, keys.derive(preflight.secret(config)), config.probe.mark)
-    return json.dumps({"version": system.version(), "layout": layout_hash()})
-
-
 class Daemon:
     """One run of Fairlead on one machine."""
 
@@ -102,6 +92,7 @@ class Daemon:
         self._reloads = asyncio.Event()
         self.ending = Ending(log, options.confirm)
         self.network = Network(self._network_changed, self._plumb.set, log)
+        self.totals = KeptTotals(options.state, options.bpffs)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
         self.pulse = Pulse(self._wake.set, lambda: self.reconciler.breathed, system.notify)
@@ -152,17 +143,18 @@ class Daemon:
         if not self.options.generic:
             for text in await preflight.carriers(self.network, managed, self.options.bpffs):
                 self.log(Warned(text))
-        router_id = preflight.router_id(self.network, self.config, managed)
-        self.speaker = Speaker(router_id, self.log, restarted=self.kernel.adopted)
-        told = self.speaker.announce
+        router_id, inherited = preflight.router_id(self.network, self.config, managed), self.legacy.sessions
+        self.speaker = Speaker(router_id, self.log, inherited=inherited, restarted=self.kernel.adopted)
+        told, keep, clocks = self.speaker.announce, self.totals.save, {"clock": time.time, "steady": time.monotonic}
         self.reconciler = Rehearsing(
-            self.kernel, keys=self.keys, log=self.log, clock=time.time, maglev=maglev, rendezvous=rendezvous, announce=told
+            self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told, keep=keep
         )
         self.reconciler.wake = self._wake.set
         self.parts = self._parts(router_id)
         self.commands = Commands(self.parts)
-        self.prober = Prober(self.reconciler.probed)
-        self.reconciler.adopt()
+        self.prober = Prober(self.parts.probed)
+        kept = self.totals.load(adopted=self.kernel.adopted)
+        self.reconciler.adopt({ip_address(vip) for vip in self.legacy.announced}, kept)
         self.reconciler.set_config(self.parts.overlaid(self.config))
         self.commands.leaving.resume()
         await self.parts.watch()
@@ -244,6 +236,7 @@ class Daemon:
         await self._let_go()
         if self.ending.detach:
             await self.presence.take_down(self.options.bpffs)
+            self.totals.remove()
         else:
             self.log(Stopped(self.ending.why))
 
@@ -254,11 +247,14 @@ class Daemon:
         succession.hold_signals()
         self.underlay.close()
         await self.prober.close()
-        api = self.server.keep()
+        sessions = await self.speaker.hand_over()
+        api = await self.server.keep()
         await self.server.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()
         await self._let_go()
-        self.will = Legacy(lock, name, api, descriptors=(lock, name, api))
+        announced = tuple(str(route.prefix.network_address) for route in self.reconciler.routes())
+        descriptors = (lock, name, api, *(session["descriptor"] for session in sessions))
+        self.will = Legacy(lock, name, api, announced, tuple(sessions), descriptors)
 
     async def _let_go(self) -> None:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""

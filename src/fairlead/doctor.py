@@ -15,7 +15,7 @@ from fairlead.adapters.netlink import RTN_LOCAL, Network
 from fairlead.core import doctor as judge
 from fairlead.core import doctor_bgp as judge_bgp
 from fairlead.errors import ConfigError, KernelError, Refused
-from fairlead.model import Address, Config, Link
+from fairlead.model import Address, Config, Link, Problem
 from fairlead.model.machine import Finding, Level, Nic
 
 
@@ -35,11 +35,15 @@ def _configuration(path: str) -> tuple[Config | None, list[Finding]]:
     try:
         config = configuration.parse(pathlib.Path(path).read_text(encoding="utf-8"), path)
     except ConfigError as e:
-        return None, [judge.fail("config", str(problem)) for problem in e.problems]
+        return None, [judge.fail("config", _said(problem), problem.hint) for problem in e.problems]
     except (OSError, UnicodeError) as e:
-        return None, [judge.fail("config", f"cannot read {path}: {getattr(e, 'strerror', None) or e}")]
-    warnings = [judge.warn("config", str(problem)) for problem in config.warnings]
+        return None, [judge.fail("config", f"cannot read {path}: {getattr(e, 'strerror', None) or e}", f"ls -l {path}")]
+    warnings = [judge.warn("config", _said(problem), problem.hint) for problem in config.warnings]
     return config, warnings or [judge.ok("config", f"{path} is good")]
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.position}: {problem.says}"
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -53,8 +57,13 @@ def missing_rights() -> str:
     return str(found) if found.level is Level.FAIL else ""
 
 
-async def examine(network: Network, config: Config | None, names: Sequence[str], bpffs: str, state: str) -> list[Finding]:
-    """Everything: the machine, and with a configuration its interfaces and their network."""
+async def examine(
+    network: Network, config: Config | None, names: Sequence[str], bpffs: str, state: str, *, all_paths: bool = True
+) -> list[Finding]:
+    """Everything: the machine, and with a configuration its interfaces and their network.
+
+    Without `all_paths` no route to any backend is looked up; a daemon that starts does so for itself.
+    """
     findings = judge.machine(machine.read(bpffs, state), config)
     if config is None and not names:
         return findings
@@ -65,7 +74,7 @@ async def examine(network: Network, config: Config | None, names: Sequence[str],
         findings += judge.nic(_nic(link, bpffs), cpus, several=len(links) > 1)
     if config is not None:
         here = {a.ip for found in network.addresses().values() for a in found}
-        findings += await filtered(network, await _devices(network, config))
+        findings += await filtered(network, await _devices(network, config)) if all_paths else []
         findings += _speaking(config, here)
     return findings
 
@@ -88,11 +97,13 @@ def _speaking(config: Config, here: Collection[Address]) -> list[Finding]:
 async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[Finding]:
     """Whether this configuration can run on this machine's network."""
     links = network.managed(names)
-    here = {a.ip for found in network.addresses().values() for a in found}
+    holders = {a.ip: network.name(index) for index, found in network.addresses().items() for a in found}
+    here = set(holders)
     ours = network.related(links, config.vlans)
     own = {a.ip for index in ours for a in network.addresses().get(index, ())}
     every = network.links()
-    taken = [link.ifindex for link in every if link.foreign_xdp and system.our_link(bpffs, link.ifindex)]
+    unknown = not machine.bpf_file_system(bpffs).point  # which is said elsewhere: what runs there may be ours
+    taken = [link.ifindex for link in every if link.foreign_xdp and (unknown or system.our_link(bpffs, link.ifindex))]
     members = [link.name for link in links if link.bond]
     findings = [judge.fail("interface", text) for text in network.misnamed(names)]
     findings += judge.interfaces([*names, *members], every, taken)
@@ -100,7 +111,7 @@ async def misfits(network: Network, config: Config, names: Sequence[str], bpffs:
         findings += judge.addresses(config, own, here)
     answers = {vip: await network.route(vip) for vip in config.vips()}
     if answers:
-        findings += judge.vips({vip: (a.kind == RTN_LOCAL or vip in here, a.error) for vip, a in answers.items()})
+        findings += judge.vips({vip: (a.kind == RTN_LOCAL or vip in here, a.error) for vip, a in answers.items()}, holders)
     return findings
 
 

@@ -17,7 +17,7 @@ from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
 from fairlead.core.overrides import overlaid
 from fairlead.ending import Ending
-from fairlead.model import Config, Drained, Keys, Link, Override
+from fairlead.model import Config, Drained, Keys, Link, Override, ProbeKey, ProbeResult
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.rehearse import Rehearsing
@@ -73,6 +73,12 @@ class Parts:
     def speak(self, config: Config) -> None:
         """Sessions with these peers, and peers may dial us if it says so."""
         self.speaker.configure(config.peers, config.listen)
+
+    def probed(self, key: ProbeKey, result: ProbeResult) -> None:
+        """One result of one check. After silence, rather than a refusal, the backend's MAC may not be what it was."""
+        self.reconciler.probed(key, result)
+        if not result.passed and result.took >= key.check.timeout:
+            self.network.doubt(key.backend)
 
     async def replace_programs(self) -> None:
         """New programs on the same tables and links, without a gap."""

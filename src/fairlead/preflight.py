@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +10,14 @@ from ipaddress import IPv4Address, ip_address
 
 from fairlead import config as configuration
 from fairlead import doctor
+from fairlead._native import layout_hash
 from fairlead.adapters import passwords, system
+from fairlead.adapters.kernel import rehearse
 from fairlead.adapters.netlink import Network
+from fairlead.core import keys
 from fairlead.core.doctor import refusals
 from fairlead.core.flow_time import misfit
+from fairlead.core.geometry import beyond
 from fairlead.errors import Refused
 from fairlead.model import Address, Config, Geometry, Link
 from fairlead.model.machine import Level
@@ -72,7 +77,7 @@ def own_addresses(network: Network, indices: Iterable[int]) -> set[Address]:
 def geometry_problems(present: Geometry, config: Config) -> list[str]:
     """Why tables that are there, and forward, cannot serve this configuration."""
     problem = misfit(present, config.timeouts)
-    return [f"timeouts: {problem}"] if problem else []
+    return ([f"timeouts: {problem}"] if problem else []) + beyond(present, config)
 
 
 def require_fitting(present: Geometry, config: Config) -> None:
@@ -92,11 +97,11 @@ async def require(network: Network, config: Config, names: Sequence[str], bpffs:
 async def admit(network: Network, config: Config, options: Options, problems: Sequence[str]) -> list[str]:
     """Before a start: Refused if anything fails; else what there is to warn of, but for what a daemon looks after by itself."""
     names = options.interfaces or config.interfaces
-    findings = await doctor.examine(network, config, names, options.bpffs, options.state)
+    findings = await doctor.examine(network, config, names, options.bpffs, options.state, all_paths=False)
     found = [*problems, *refusals(findings)]
     if found:
         raise Refused(found)
-    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"rp_filter", "offloads", "link"}]
+    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"offloads", "link"}]
 
 
 async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[str]:
@@ -117,3 +122,13 @@ def router_id(network: Network, config: Config, links: Sequence[Link]) -> IPv4Ad
     """The configured address, else the lowest IPv4 address of our interfaces; a placeholder where no BGP is spoken."""
     own = [a for a in own_addresses(network, network.related(links, config.vlans)) if isinstance(a, IPv4Address)]
     return config.address or min(own, default=IPv4Address("127.0.0.1"))
+
+
+def trial(options: Options) -> str:
+    """What `succession.trial` asks for: that this version would start, which it is, and what its tables look like.
+
+    FairleadError if it would not. Nothing is changed.
+    """
+    config = load(options.config)
+    rehearse(options.bpffs, keys.derive(secret(config)), config.probe.mark)
+    return json.dumps({"version": system.version(), "layout": layout_hash()})

@@ -15,7 +15,7 @@ from fairlead.adapters import plumbing
 from fairlead.adapters.kernel import Kernel, detach_all
 from fairlead.adapters.netlink import Network
 from fairlead.adapters.offloads import Offloads
-from fairlead.errors import FairleadError, KernelError
+from fairlead.errors import FairleadError, KernelError, Refused
 from fairlead.events import Attached, Event, Operated, OperationFailed, ProgramLost, Warned
 from fairlead.model import Address, Config, InterfaceStatus, Link
 from fairlead.model.machine import Level
@@ -64,6 +64,10 @@ class Presence:
     async def complete(self, kernel: Kernel, links: Sequence[Link]) -> bool:
         """Whether our programs are on exactly these interfaces. Those that lost them are forgotten, and `attach` sees to it."""
         async with self.changing:
+            lost = kernel.lost()
+            self.warn("pins", [lost] if lost else [])
+            if lost:  # they cannot be asked, nor made anew; what they hold works on
+                return True
             held = {index for index, _, mode in await asyncio.to_thread(kernel.attached) if mode}
             for index in set(self.attached) - held:
                 self._log(ProgramLost(self.attached.pop(index).name))
@@ -100,8 +104,12 @@ class Presence:
         else:
             self._failed = ""
 
-    async def reattach(self, kernel: Kernel, links: Sequence[Link], delay: float) -> str:
-        """Take the programs off these interfaces and put them on anew, whatever the kernel says of them. FairleadError."""
+    async def reattach(self, kernel: Kernel, name: str, ours: Sequence[Link], delay: float) -> str:
+        """Take the programs off one of our interfaces, or all members of a bond, and put them on anew. FairleadError."""
+        links = [link for link in ours if link.name == name or link in self._network.managed([name])]
+        if not links:
+            there = ", ".join(link.name for link in ours) or "none"
+            raise Refused([f"{name} is not an interface that Fairlead runs on; those are: {there}"])
         done = []
         async with self.changing:
             for number, link in enumerate(links):

@@ -1,37 +1,39 @@
 """The loop's pass: facts -> plan -> wants -> diff -> operations, carried out one by one; only this module writes to the tables.
 
-Level-triggered: a pass looks at what is known and at what is there, never at what happened. A service whose facts are the same
-object as in the last pass, and whose operations all went through, is not looked at again; so one health change costs what its
-service costs. `have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again with
-growing delay.
+Level-triggered: a pass looks at what is known and what is there, never at what happened. A service whose facts are the same
+object as in the last pass, and whose operations all went through, is not looked at again: one health change costs what its
+service costs. `have` is what was read or confirmed. An operation that fails is logged, ends its chain, and is tried again later.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.core import rendezvous as rendezvous_reference
 from fairlead.core.announce import Announcer
 from fairlead.core.chains import chains
 from fairlead.core.diff_shared import free_op
-from fairlead.core.facts import Facts, Past
+from fairlead.core.facts import Facts
 from fairlead.core.garbage import uncollected
 from fairlead.core.ids import Item, Kind
 from fairlead.core.moment import Moment
 from fairlead.core.planner import Planner
 from fairlead.core.progress import Progress
-from fairlead.core.report import CountersOf, Report, counted, service_status, table_status, tables_hash, with_totals
-from fairlead.core.rows import Rows, service_key, vip_key
+from fairlead.core.report import Report, counted
+from fairlead.core.rows import Rows, vip_key
 from fairlead.core.steps import Chain, MaglevFill, Refusal, RendezvousFill, Tables, Tools
+from fairlead.core.survey import Survey
 from fairlead.core.tables import Have
 from fairlead.core.targets import Targets
+from fairlead.core.totals import CountersOf, Totals
 from fairlead.errors import KernelError
 from fairlead.events import Event, Operated, OperationFailed, Repaired
 from fairlead.model import (
     Address,
     Config,
+    Kept,
     Keys,
     Link,
     NoPath,
@@ -41,7 +43,6 @@ from fairlead.model import (
     ProbeResult,
     ProbeTarget,
     Route,
-    ServiceKey,
 )
 
 _BREATH = 0.005  # seconds of work between two chances for the rest of the loop
@@ -57,10 +58,7 @@ class PassResult:
 
 
 class Reconciler:
-    """See the module.
-
-    All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change.
-    """
+    """All methods belong to the event loop's thread; `announce` is called with the wanted routes whenever they change."""
 
     def __init__(
         self,
@@ -73,6 +71,7 @@ class Reconciler:
         maglev: MaglevFill,
         rendezvous: RendezvousFill = rendezvous_reference,
         announce: Callable[[tuple[Route, ...]], None] = lambda _: None,
+        keep: Callable[[Kept], str] = lambda _: "",
     ) -> None:
         self.keys = keys
         self.wake: Callable[[], None] = lambda: None
@@ -82,7 +81,8 @@ class Reconciler:
         self._maglev, self._rendezvous = maglev, rendezvous
         self._rows = Rows(tables.layout)
         self._have = Have(self._rows, tables.geometry, tables.view("slots"))
-        self._facts = Facts(self._past)
+        self._totals, self._keep = Totals(self._have), keep
+        self._facts = Facts(self._have.remembered)
         self._links: tuple[Link, ...] | None = None
         self._planner = Planner(self._rows, log)
         self._progress = Progress(self._steady)
@@ -95,14 +95,21 @@ class Reconciler:
 
     # ----------------------------------------------------------------------------------------------------------------- facts in
 
-    def adopt(self) -> None:
-        """Read what the tables hold; once, before anything else."""
+    def adopt(self, vouched: Collection[Address] = (), kept: Kept | None = None) -> None:
+        """Read what the tables hold; once, before anything else.
+
+        `vouched` are VIPs that were announced a moment ago, by the run whose work this one goes on with: nobody waits for their
+        checks once more. `kept`: the totals of the daemon that filled the tables.
+        """
         self._have.adopt(self._tables.view)
+        self._facts.vouched = vouched
+        self._totals.load(kept or Kept())
 
     @uncollected()
     def set_config(self, config: Config) -> None:
         """The configuration as it is now."""
         self._facts.set_config(config, self._announcer.routes.keys(), self._now())
+        self._totals.limit_to(config.vips())
         self._touch()
 
     @uncollected()
@@ -130,10 +137,6 @@ class Reconciler:
     def _now(self) -> Moment:
         return Moment(self._clock(), self._steady())
 
-    def _past(self, key: ServiceKey) -> Mapping[bytes, Past]:
-        rows = {b: self._have.registry(number) for b, number in self._have.owned.get(service_key(key), {}).items()}
-        return {b: Past(r.healthy, r.since / 1e9, r.penalty, r.penalised, r.suppressed, r.undecided) for b, r in rows.items()}
-
     # --------------------------------------------------------------------------------------------------------------- facts out
 
     def routes(self) -> tuple[Route, ...]:
@@ -149,25 +152,28 @@ class Reconciler:
         facts = {k: p.facts for k, p in self._planner.services.items()}
         return self._targets.now(config, facts, self._facts.questions, self._have)
 
-    @uncollected()
+    @uncollected(stays=False)
     def status(self, counters: CountersOf, flows: Sequence[int]) -> Report:
         """`counters` gives (packets, bytes, flows) by destination id, `flows` the current flow entries of each id."""
-        now, seen = self._now(), self._facts.seen
-        services = tuple(
-            service_status(self._have, p.plan, seen(key, now), counters, flows, self._progress.applied(p.want))
-            for key, p in self._planner.services.items()
-        )
-        vips = with_totals(self._announcer.status(now.steady, self._progress.lacks), services)
-        tables = table_status(self._have, flows)
-        troubles = tuple(self._progress.troubles())
-        return Report(vips, services, tables, tables_hash(self._have, self._planner.services), self.repairs, troubles)
+        look = self._look(counters, flows)
+        return look.report(list(look.services()))
+
+    async def survey(self, counters: CountersOf, flows: Sequence[int]) -> Report:
+        """As `status`, but lets the rest of the loop run meanwhile, for 100,000 backends take seconds."""
+        look, found = self._look(counters, flows), []
+        with uncollected(stays=False):
+            for each in look.services():
+                found.append(each)
+                await self._breathe()
+            return look.report(found)
+
+    def _look(self, counters: CountersOf, flows: Sequence[int]) -> Survey:
+        known = self._have, self._facts, self._planner, self._progress, self._announcer
+        return Survey(*known, self._totals.rest(counters), flows, self._now(), self._tables.sizes(), self.repairs)
 
     def owned(self) -> bytes:
         """For a sweep of the flow table: one bit per destination id, clear for those whose flows must go."""
-        owned = bytearray(b"\xff" * -(-self._have.geometry.destinations // 8))
-        for item in self._have.holdings.resting(Kind.DESTINATION):
-            owned[item.number >> 3] &= ~(1 << (item.number & 7)) & 0xFF
-        return bytes(owned)
+        return self._have.holdings.kept(Kind.DESTINATION, self._have.geometry.destinations)
 
     def deadline(self) -> float | None:
         """The steady moment when time alone calls for a pass; a timer of the loop sees to it.
@@ -255,11 +261,8 @@ class Reconciler:
             self._have.read_back(op.stores, self._tables.view)
             return str(error)
         self._have.confirm(op)
-        if self._repairing:
-            self.repairs += 1
-            self._log(Repaired(op.text))
-        else:
-            self._log(Operated(op.text, op.about))
+        self.repairs += self._repairing
+        self._log(Repaired(op.text) if self._repairing else Operated(op.text, op.about))
         return ""
 
     def _settle(self, chain: Chain, failed: Sequence[Refusal]) -> None:
@@ -309,6 +312,10 @@ class Reconciler:
         except KernelError as error:
             self._log(OperationFailed("collect what is not used any more", str(error)))
             return False
+        if self._totals.retire(holdings.due(batch), self._counters):
+            says = await asyncio.to_thread(self._keep, self._totals.kept())
+            if says:
+                self._log(OperationFailed("keep the totals for the next start", says))
         freed = [self._free(item) for item in holdings.due(batch)]
         if self._progress.collected():
             self._touch()

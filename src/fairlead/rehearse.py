@@ -25,6 +25,11 @@ from fairlead.reconcile import PassResult, Reconciler
 _FEW = 4  # backends that are named
 
 
+def _ours(kind: type) -> bool:
+    """What the reconciler knows is in these; all else (clocks, listeners, the kernel) is not copied."""
+    return kind.__module__.startswith("fairlead.core.") or issubclass(kind, Reconciler)
+
+
 class Rehearsing(Reconciler):
     """A reconciler that can say beforehand what it would do; made as `Reconciler` is."""
 
@@ -77,13 +82,14 @@ class Rehearsing(Reconciler):
     async def rehearse(self, config: Config, links: Sequence[Link], flows: Sequence[int], path: str) -> Change:
         """What `change` would do now; `flows` are the live flow entries by destination id, `path` names the configuration."""
         async with self._pass_lock:
-            copy = self._copied()
+            copy, take_apart = self._copied()
         try:
             result = await copy.change(config, links)
+            before = Before(self._have, flows)
+            services, later = await copy.compare(before)
         finally:
             copy.dismiss()
-        before = Before(self._have, flows)
-        services, later = await copy.compare(before)
+            take_apart()
         if result.postponed:
             later.append("more follows when what is not used any more has been freed")
         return Change(
@@ -107,7 +113,7 @@ class Rehearsing(Reconciler):
     # ---------------------------------------------------------------------------------------------------------------- the copy
 
     @uncollected()
-    def _copied(self) -> Rehearsing:
+    def _copied(self) -> tuple[Rehearsing, Callable[[], None]]:
         paper = Paper(self._tables)
         instead: dict[int, Any] = {id(self._tables): paper, id(self._have.slots): paper.slots, id(self._rows): self._rows}
         for part in vars(self).values():
@@ -115,9 +121,9 @@ class Rehearsing(Reconciler):
                 instead[id(part)] = asyncio.Lock()
             elif isinstance(part, asyncio.Handle):
                 instead[id(part)] = None
-        copy = twin(self, instead, lambda kind: kind.__module__.startswith("fairlead.core.") or issubclass(kind, Rehearsing))
+        copy, take_apart = twin(self, instead, _ours)
         copy.set_down()
-        return copy
+        return copy, take_apart
 
     def set_down(self) -> None:
         """From now on this one is on paper only."""
@@ -136,9 +142,8 @@ class Rehearsing(Reconciler):
         for key in sorted({*before.have.owned, *planned}):
             owned = before.have.owned.get(key, {})
             facts = planned[key].facts if key in planned else None
-            new = (
-                () if facts is None else tuple(b.address for b in facts.service.backends if known(b.address).packed not in owned)
-            )
+            backends = facts.service.backends if facts is not None else ()
+            new = tuple(b.address for b in backends if known(b.address).packed not in owned)
             if not new and moves.untouched(key, before.have, self._have):
                 continue
             end = moves.expected(facts, new, self._tools()) if facts is not None and new else None
@@ -151,10 +156,10 @@ class Rehearsing(Reconciler):
 
     def _later(self, key: RowKey, end: moves.Table, new: Sequence[Address]) -> list[str]:
         now = moves.present(self._have, key)
-        moved = moves.slots_moved((now, end))
-        if end == now or not end.size:
+        if not end.size or end.same(now):
             return []
         names = ", ".join(map(str, new[:_FEW])) + (f" and {len(new) - _FEW} more" if len(new) > _FEW else "")
+        up = f"once {names} {'are' if len(new) > 1 else 'is'} up"
         if not now.size or now.size != end.size:
-            return [f"{named(key)} gets {end.size} slots once {names} {'are' if len(new) > 1 else 'is'} up"]
-        return [f"{moved} of {end.size} slots of {named(key)} move once {names} {'are' if len(new) > 1 else 'is'} up"]
+            return [f"{named(key)} gets {end.size} slots {up}"]
+        return [f"{moves.slots_moved((now, end))} of {end.size} slots of {named(key)} move {up}"]

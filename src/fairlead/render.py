@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from fairlead.model import (
@@ -18,8 +18,8 @@ from fairlead.model import (
 )
 from fairlead.model.machine import Finding
 
-_RIGHT = set("PACKETS BYTES FLOWS WEIGHT USED ROWS ERRORS PORT BEFORE AFTER MOVED EMBRYONIC ESTABLISHED DATAGRAM CLOSING".split())
-_NEARLY_FULL = 0.9  # of a table's rows
+_RIGHT = set("PACKETS BYTES FLOWS WEIGHT USED OF ERRORS PORT BEFORE AFTER MOVED EMBRYONIC ESTABLISHED DATAGRAM CLOSING".split())
+_NEARLY_FULL = 0.9  # of a limit
 _FLOW_STATES = ("embryonic", "established", "datagram", "closing")
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
@@ -77,7 +77,8 @@ def status(s: Status, now: float) -> str:
         _tunnels(s, now),
         _overrides(s, now),
         _verdicts(s),
-        _tables(s),
+        _limits(s),
+        _memory(s),
     ]
     parts.append(sentences(s, now))
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -100,8 +101,8 @@ def _services(s: Status) -> list[str]:
             x.name,
             f"{x.available}/{len(x.backends)} up",
             number(sum(b.flows for b in x.backends)),
-            number(sum(b.packets for b in x.backends)),
-            number(sum(b.bytes for b in x.backends)),
+            number(x.packets),
+            number(x.bytes),
             x.state,
         )
         for x in s.services
@@ -150,15 +151,21 @@ def _overrides(s: Status, now: float) -> list[str]:
     return table(("OVERRIDDEN", "FOR", "SAYS", "BY", "SINCE"), rows) if rows else []
 
 
-def _tables(s: Status) -> list[str]:
-    """Those that a key of the configuration makes larger."""
-    rows = [(t.name, number(t.used), number(t.rows), number(t.bytes)) for t in s.tables if t.limit]
-    return table(("TABLE", "USED", "ROWS", "BYTES"), rows) if rows else []
+def _limits(s: Status) -> list[str]:
+    rows = [(x.name, f"{x.used:,}", f"{x.limit:,}", x.key) for x in s.limits]
+    return table(("LIMIT", "USED", "OF", "KEY TO RAISE"), rows) if rows else []
+
+
+def _memory(s: Status) -> list[str]:
+    """One line: the total, then the tables from the largest."""
+    parts = [f"{t.name} {number(t.bytes)}" for t in sorted(s.tables, key=lambda t: -t.bytes)]
+    return [f"MEMORY {number(s.memory)} octets in the kernel: {', '.join(parts)}"] if parts else []
 
 
 def _verdicts(s: Status) -> list[str]:
-    rows = sorted(((name, count) for name, count in s.verdicts.items() if count), key=lambda row: -row[1])
-    return table(("VERDICT", "PACKETS"), [(name, number(count)) for name, count in rows]) if rows else []
+    counted = sorted(((name, v) for name, v in s.verdicts.items() if v.packets), key=lambda row: -row[1].packets)
+    rows = [(name, number(v.packets), number(v.bytes)) for name, v in counted]
+    return table(("VERDICT", "PACKETS", "BYTES"), rows) if rows else []
 
 
 def sentences(s: Status, now: float) -> list[str]:
@@ -166,24 +173,32 @@ def sentences(s: Status, now: float) -> list[str]:
     found = [f"# warning: {text}" for text in s.warnings]
     found += _drained(s.drained, leaving=s.leaving)
     for service in s.services:
-        name = service_name(service)
-        for b in service.backends:
-            if b.state == "down":
-                found.append(f"# {b.address} is down for {name}: {b.reason}{_since(b.since, now)}")
-        if service.state != "up" and service.reason:
-            found.append(f"# {name} is {service.state}: {service.reason}")
+        found += _service_sentences(service, now)
     found += [f"# {v.address} is withheld: {v.reason}" for v in s.vips if not v.announced and v.reason]
     found += [
         f"# BGP peer {p.address} is {p.state}: {p.last_error}" for p in s.peers if p.state != "Established" and p.last_error
     ]
     found += [
-        f"# table {t.name} is {100 * t.used // t.rows} % full: raise `{t.limit}`"
-        for t in s.tables
-        if t.limit and t.rows and t.used >= _NEARLY_FULL * t.rows
+        f"# {x.used:,} of {x.limit:,} {x.name} are in use: raise `{x.key}`" for x in s.limits if x.used >= _NEARLY_FULL * x.limit
     ]
     if s.repairs:
         found.append(f"# {s.repairs} rows did not hold what was written and were repaired")
     return found
+
+
+def _service_sentences(service: ServiceStatus, now: float) -> Iterator[str]:
+    name = service_name(service)
+    for b in service.backends:
+        if b.state == "down":
+            yield f"# {b.address} is down for {name}: {b.reason}{_since(b.since, now)}"
+        elif b.state == "drain" and b.penalty and b.reason.startswith("went down too often"):
+            yield f"# {b.address} of {name} {b.reason}"
+    if service.state != "up" and service.reason:
+        yield f"# {name} is {service.state}: {service.reason}"
+    elif service.reason:
+        yield f"# {name}: {service.reason}"
+    if service.applied not in ("done", "pending: the next pass"):
+        yield f"# {name} is not applied: {service.applied}"
 
 
 def _since(moment: float, now: float) -> str:

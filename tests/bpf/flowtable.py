@@ -13,7 +13,7 @@ from fairlead.core import hashes
 from fairlead.model import Op, Store
 from tests.bpf.plane import Plane
 
-STATES = ("empty", "embryonic", "established", "datagram", "closing")
+STATES = ("empty", "embryonic", "established", "datagram", "closing", "refused once", "refused twice", "refused thrice")
 WAYS = 8
 
 
@@ -73,6 +73,10 @@ class FlowTable:
         """The tick that a word of this state would be stamped with."""
         fine, coarse = self._plane.kernel.ticks()
         return coarse if state == "established" else fine
+
+    def timeout(self, state: str) -> int:
+        """How many ticks an entry of this state may be silent."""
+        return self._plane.kernel.view("settings")[STATES.index(state)]
 
     def age(self, packet: Packet, ticks: int = 1, **changes: object) -> Word:
         """Make the packet's entry `ticks` older, and change it otherwise as said."""

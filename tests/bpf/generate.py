@@ -166,6 +166,9 @@ def inner_packet(r: Random, world: World, client: bytes, vip: bytes) -> bytes:
     segment = octets(port) + octets(r.choice(CLIENT_PORTS)) + r.randbytes(16)
     sender = vip if r.random() < 0.95 else client
     if len(client) == 16:
+        if r.random() < 0.2:
+            place = r.choice((0, 1, 1, 1, 6, 8, 9, 0x0101))
+            protocol, segment = 44, bytes([protocol, r.randrange(256)]) + octets(place) + r.randbytes(4) + segment
         packet = ipv6(r, sender, client, protocol, segment)
     else:
         options = bytes([1] * 8) if r.random() < 0.1 else b""

@@ -77,7 +77,7 @@ class World:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`length` is what the verdict is charged with: the IP length as its header states it, 0 where nobody looked."""
+    """`length` is what the verdict is charged with: the IP length that the header states, else all behind the Ethernet header."""
 
     verdict: str
     frame: bytes
@@ -168,7 +168,7 @@ class Model:
             verdict, out = str(end), frame
         except Answered as end:
             verdict, out = end.args
-        return Outcome(verdict, out, packet.length if packet else 0)
+        return Outcome(verdict, out, packet.length if packet else len(frame) - 14)
 
     def _accept(self, frame: bytes, interface: int) -> tuple[bytes, Packet]:
         if len(frame) < 18:
@@ -192,6 +192,7 @@ class Model:
         """Fill in the packet; Refused for what is not for a VIP, or is not right."""
         header = p.frame[p.l2 : p.l2 + (40 if version == 6 else 20)]
         if len(header) < (40 if version == 6 else 20) or header[0] >> 4 != version:
+            p.length = len(p.frame) - 14
             raise Refused("pass_not_ip")
         if version == 6:
             p.source, p.destination = header[8:24], header[24:40]
@@ -291,6 +292,7 @@ class Model:
             if self._stays(p, flow, backend):
                 return backend
             if backend.state == "reset" and p.protocol == TCP and not p.flags & (SYN | RST):
+                flow.closing = flow.closing or single_host(p.source)  # its client has been told
                 raise self._reset(p)
         return self._choose(p, look_only)
 
@@ -353,6 +355,10 @@ class Model:
             raise Refused("drop_unsupported_icmp")
         if p.v6:
             at, flow.protocol, flow.source, flow.destination = 40, inside[6], inside[24:40], inside[8:24]
+            if flow.protocol == 44:  # the ports stand in the first fragment, behind its header
+                if len(inside) < 52 or number(inside[42:44]) >= 8:
+                    raise Refused("drop_unsupported_icmp")
+                at, flow.protocol = 48, inside[40]
         else:
             at, flow.protocol, flow.source, flow.destination = (inside[0] & 15) * 4, inside[9], inside[16:20], inside[12:16]
             if at < 20 or len(inside) < at + 4 or number(inside[6:8]) & 0x1FFF:
@@ -417,28 +423,25 @@ class Model:
     def _too_big(self, p: Packet, mtu: int, relayed: bool) -> Exception:
         """RFC 1191, RFC 8201; never about a later fragment or an ICMP error (RFC 1122 section 3.2.2, RFC 4443 section 2.4)."""
         may_fragment = not p.v6 and not p.frame[p.l2 + 6] & 0x40
-        if relayed or may_fragment or not self._quotable(p, 128 if p.v6 else 28):
+        if relayed or may_fragment or p.later or not single_host(p.source):
             return Refused("drop_too_big")
         if p.v6:
-            return Answered("tx_too_big", self._error(p, ICMP6, b"\2\0\0\0" + octets(mtu, 4), 128))
-        return Answered("tx_too_big", self._error(p, ICMP, b"\3\4\0\0" + octets(mtu, 4), 28))
-
-    @staticmethod
-    def _quotable(p: Packet, quoted: int) -> bool:
-        """Documented: only a single host is answered, and only if the quote has the ports, without which nobody can use it."""
-        return single_host(p.source) and not p.later and p.l4 - p.l2 + 8 <= quoted
+            return Answered("tx_too_big", self._error(p, ICMP6, b"\2\0\0\0" + octets(mtu, 4)))
+        return Answered("tx_too_big", self._error(p, ICMP, b"\3\4\0\0" + octets(mtu, 4)))
 
     def _unknown_port(self, p: Packet) -> Exception:
         if p.protocol == TCP:
             return Refused("drop_no_service") if p.flags & RST else self._reset(p)
-        if not self._quotable(p, 48 if p.v6 else 28):
+        if not single_host(p.source):
             return Refused("drop_no_service")
         if p.v6:
-            return Answered("tx_unreachable", self._error(p, ICMP6, b"\1\4" + bytes(6), 48))
-        return Answered("tx_unreachable", self._error(p, ICMP, b"\3\3" + bytes(6), 28))
+            return Answered("tx_unreachable", self._error(p, ICMP6, b"\1\4" + bytes(6)))
+        return Answered("tx_unreachable", self._error(p, ICMP, b"\3\3" + bytes(6)))
 
-    def _error(self, p: Packet, protocol: int, head: bytes, quoted: int) -> bytes:
-        return self._back(p, wire.answer(p.destination, p.source, protocol, head + p.ip[:quoted], 2))
+    def _error(self, p: Packet, protocol: int, head: bytes) -> bytes:
+        """With as much of the packet as fits 1,280 bytes (RFC 4443 section 2.4 c) or 576 (RFC 1812 section 4.3.2.3)."""
+        room = 1280 - 40 - len(head) if p.v6 else 576 - 20 - len(head)
+        return self._back(p, wire.answer(p.destination, p.source, protocol, head + p.ip[:room], 2))
 
     def _reset(self, p: Packet) -> Exception:
         if not single_host(p.source):

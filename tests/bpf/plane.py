@@ -135,12 +135,12 @@ class Plane:
         assert len(counted) == 1, f"one packet, {len(counted)} verdicts: {counted}"
         return Outcome(self.names[counted[0]], ACTIONS[action], frame)
 
-    def ids(self, vip: str, port: int) -> dict[str, int]:
-        """Backend -> destination id of the TCP service, read from the destination rows."""
+    def ids(self, vip: str, port: int, protocol: int = 6) -> dict[str, int]:
+        """Backend -> destination id of the service (TCP unless said otherwise), read from the destination rows."""
         layout = self.kernel.layout.structs["destination"]
         view = self.kernel.view("destinations")
-        key = ServiceKey(ip_address(vip), port, Protocol.TCP)
-        wanted = hashes.mapped(key.vip), hashes.wire_port(port) | 6 << 16 | key.vip.version << 24
+        key = ServiceKey(ip_address(vip), port, Protocol(protocol))
+        wanted = hashes.mapped(key.vip), hashes.wire_port(port) | protocol << 16 | key.vip.version << 24
         found = {}
         for index in range(1, self.kernel.geometry.destinations):
             row = layout.unpack(view[index * layout.size : (index + 1) * layout.size])

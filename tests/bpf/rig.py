@@ -122,7 +122,7 @@ def own_object() -> bytes:
 class Rig:
     """A loaded object. Use as a context manager."""
 
-    def __init__(self, data: bytes, world: World, *, limits: Sequence[int] = (1 << 31,) * 3) -> None:
+    def __init__(self, data: bytes, world: World, *, limits: Sequence[int] = (1 << 31,) * 4) -> None:
         self.cpus = bpf.possible_cpus()
         self._fds: dict[str, int] = {}
         self._maps: dict[str, memoryview] = {}
@@ -181,8 +181,9 @@ class Rig:
             coarse_shift=48,
             window_shift=48,
             echo_limit=limits[0],
-            error_limit=limits[1],
+            too_big_limit=limits[1],
             reset_limit=limits[2],
+            reject_limit=limits[3],
         )
         self._object.constant("options", options)
         self._object.load()

@@ -113,9 +113,9 @@ def answered(packet: Packet, reply: Packet) -> bytes:
     return bytes(frame / reply)
 
 
-def cut(packet: Packet, size: int) -> Raw:
-    """The first bytes of the IP packet, as an ICMP error quotes them."""
-    return Raw(bytes(packet[IPv6] if IPv6 in packet else packet[IP])[:size])
+def quoted(packet: Packet) -> Raw:
+    """As much of the IP packet as an ICMP error has room for: it is 1,280 bytes long at most, over IPv4 576."""
+    return Raw(bytes(packet[IPv6])[: 1280 - 48] if IPv6 in packet else bytes(packet[IP])[: 576 - 28])
 
 
 __all__ = [
@@ -126,10 +126,10 @@ __all__ = [
     "Tunnel",
     "answered",
     "check",
-    "cut",
     "entropy",
     "inner",
     "leaves",
+    "quoted",
     "service",
     "tagged",
     "world",

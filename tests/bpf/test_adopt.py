@@ -216,7 +216,8 @@ def test_limits_of_answers_are_constants(bpffs: str) -> None:
     with mmap.mmap(fd, layout().structs["options"].size, prot=mmap.PROT_READ) as constants:
         found = layout().structs["options"].unpack(constants[:])
     os.close(fd)
-    assert (found["echo_limit"], found["error_limit"], found["reset_limit"]) == (500, 1000, 20000)
+    limits = {name: found[f"{name}_limit"] for name in ("echo", "too_big", "reset", "reject")}
+    assert limits == {"echo": 500, "too_big": 1000, "reset": 20000, "reject": 1000}
 
 
 def test_ticks_are_those_asked_for(bpffs: str) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from scapy.layers.inet import ICMP, IP, TCP
 from scapy.packet import Packet
 
 from tests.bpf.flowtable import FlowTable, Word
-from tests.bpf.packets import tcp4, tcp6, udp4
+from tests.bpf.packets import ether, tcp4, tcp6, udp4
 from tests.bpf.plane import Plane, backend_mac
 
 V4, V6 = "192.0.2.10", "2001:db8::10"
+SPORT = 20000
 
 
 def text(servers: str, on_down: str = "keep", extra: str = "") -> str:
@@ -172,6 +174,80 @@ def test_a_syn_on_a_finished_flow_chooses_afresh(plane: Plane, table: FlowTable,
     word = table.find(packet)
     assert word is not None
     assert (word.state, word.destination) == ("embryonic", ids["10.1.0.11"])
+
+
+EXPIRED = [
+    ("established", 100, tcp4(V4, 80, "A", sport=SPORT)),
+    ("established", 100, tcp4(V4, 80, "FA", sport=SPORT)),
+    ("established", 100, tcp4(V4, 80, "R", sport=SPORT)),
+    ("closing", 50, tcp4(V4, 80, "A", sport=SPORT)),
+    ("embryonic", 50, tcp4(V4, 80, "A", sport=SPORT)),
+    ("datagram", 100, udp4(V4, 53, sport=SPORT)),
+    ("embryonic", 50, udp4(V4, 53, sport=SPORT)),
+    ("established", 191, tcp4(V4, 80, "A", sport=SPORT)),
+]
+
+
+@pytest.mark.parametrize(("state", "ticks", "packet"), EXPIRED, ids=[f"{s}, {t} ticks: {p.summary()}" for s, t, p in EXPIRED])
+def test_an_expired_entry_is_none(plane: Plane, table: FlowTable, state: str, ticks: int, packet: Packet) -> None:
+    """Whatever comes for an entry that was silent for too long, it takes its Maglev choice and begins as embryonic."""
+    choice = backend_of(plane, packet)
+    ids = plane.ids(V4, 80) if TCP in packet else plane.ids(V4, 53, 17)
+    other = next(a for a in ids if a != choice)
+    table.age(packet, ticks, state=state, destination=ids[other])
+
+    assert backend_of(plane, packet) == choice
+
+    word = table.find(packet)
+    assert word == Word(table.place(packet)[1], ids[choice], table.now("embryonic"), "embryonic")
+
+
+@pytest.mark.parametrize(
+    ("state", "packet"),
+    [
+        ("established", tcp4(V4, 80, "A", sport=SPORT)),
+        ("closing", tcp4(V4, 80, "A", sport=SPORT)),
+        ("embryonic", tcp4(V4, 80, "A", sport=SPORT)),
+        ("datagram", udp4(V4, 53, sport=SPORT)),
+    ],
+    ids=["established", "closing", "embryonic", "datagram"],
+)
+def test_the_last_tick_still_counts(plane: Plane, table: FlowTable, state: str, packet: Packet) -> None:
+    """An entry whose age is its timeout, not more, is followed and renewed; one tick later it is not."""
+    choice = backend_of(plane, packet)
+    ids = plane.ids(V4, 80) if TCP in packet else plane.ids(V4, 53, 17)
+    other = next(a for a in ids if a != choice)
+    timeout = table.timeout(state)
+
+    table.age(packet, timeout - 1, state=state, destination=ids[other])  # the clock may move on meanwhile
+    assert backend_of(plane, packet) == other
+
+    table.age(packet, timeout + 1, state=state, destination=ids[other])
+    assert backend_of(plane, packet) == choice
+
+
+def test_an_expired_flow_is_not_reset(plane: Plane, table: FlowTable) -> None:
+    """`on-down: reset` is for flows that are known; an expired one is not, and takes its Maglev choice."""
+    sport = flow_to(plane, "10.1.0.11")
+    packet = tcp4(V4, 80, "A", sport=sport)
+    plane.configure(text("{address: 10.1.0.11, state: disabled}, 10.1.0.12, 10.1.0.13", "reset"))
+    assert plane.send(packet).verdict == "reset"
+    table.age(packet, 100, state="established")
+
+    assert backend_of(plane, packet) != "10.1.0.11"
+
+
+def test_an_error_about_an_expired_flow(plane: Plane, table: FlowTable) -> None:
+    """An ICMP error follows the entry of its flow as the flow's packets do, and changes nothing."""
+    packet = tcp4(V4, 80, "A", sport=SPORT)
+    reply = IP(src=V4, dst=packet[IP].src) / TCP(sport=80, dport=SPORT)
+    error = ether() / IP(src="203.0.113.1", dst=V4) / ICMP(type=3, code=4) / reply
+    choice, ids = backend_of(plane, packet), plane.ids(V4, 80)
+    other = next(a for a in ids if a != choice)
+    for ticks, expected in ((0, other), (100, choice)):
+        aged = table.age(packet, ticks, state="established", destination=ids[other])
+        assert plane.send(error).frame[:6] == backend_mac(ip_address(expected))
+        assert table.find(packet) == aged
 
 
 def test_a_drained_backend_keeps_its_flows(plane: Plane) -> None:

@@ -35,7 +35,7 @@ MUTANTS = [
         "GRE names IPv4 always", "next[1] = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);", "next[1] = bpf_htons(ETH_P_IP);"
     ),
     Mutant("the outer UDP checksum forgets the source port", "csum_fold(inner_sum) + port", "csum_fold(inner_sum)"),
-    Mutant("a SYN on a finished flow stays with it", "if (state == FLOW_CLOSING || !(flags", "if (!(flags"),
+    Mutant("a SYN on a finished flow stays with it", "return state >= FLOW_CLOSING || !(flags", "return !(flags"),
     Mutant("sticky hashes the ports too", "flags & SERVICE_STICKY ? 0 : p->ports", "p->ports"),
     Mutant("fragments of one sender are all one packet's", "key->id = r->id;", "key->id = 0;"),
     Mutant("the RST forgets that a SYN counts", "!!(t->flags & TCP_SYN) + ", ""),

@@ -212,3 +212,23 @@ def test_totals_sum_over_cpus() -> None:
         flows.totals(cells, 2, 4, [4])
     with pytest.raises(IndexError):
         flows.totals(cells, 3, 4, [0])
+
+
+def test_survey_sorts_by_owner_and_state() -> None:
+    """Live words are counted by owner and state with their youngest and oldest ages; expired and unasked ones are left out."""
+    table = buckets(
+        word(1, 98, EMBRYONIC),
+        word(1, 40, ESTABLISHED),
+        word(1, 90, ESTABLISHED),
+        word(2, 101, CLOSING),  # stamped after the clock was read
+        word(3, 100, ESTABLISHED),
+        word(1, 90, EMBRYONIC),  # 10 ticks old, and 5 are its time
+        count=2,
+    )
+    timeouts = bytes([0, 5, 60, 10, 5, 0, 0, 0])
+
+    found = flows.survey(table, [2, 1, 7], destinations=8, fine_now=100, coarse_now=100, timeouts=timeouts)
+
+    assert found == [{CLOSING: (1, 0, 0)}, {EMBRYONIC: (1, 2, 2), ESTABLISHED: (2, 10, 60)}, {}]
+    with pytest.raises(IndexError):
+        flows.survey(table, [8], destinations=8, fine_now=0, coarse_now=0, timeouts=timeouts)

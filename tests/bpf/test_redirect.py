@@ -13,7 +13,7 @@ from scapy.layers.l2 import Dot1Q
 from tests.bpf.model import Hop, World
 from tests.bpf.packets import CLIENT4, CLIENT6, ether, tcp4, tcp6, udp4, udp6
 from tests.bpf.rig import Rig, own_object
-from tests.bpf.table import BACKEND, L2, V4, V6, Row, answered, check, cut, leaves, service, tagged, world
+from tests.bpf.table import BACKEND, L2, V4, V6, Row, answered, check, leaves, quoted, service, tagged, world
 
 THERE, BOND = bytes.fromhex("020000000a01"), 77
 T30 = Dot1Q(vlan=30)
@@ -88,13 +88,13 @@ ROWS = [
         "a byte more, with DF: the client is told the size",
         LARGE4,
         "tx_too_big",
-        answered(LARGE4, IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=600) / cut(LARGE4, 28)),
+        answered(LARGE4, IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=600) / quoted(LARGE4)),
     ),
     Row(
         "a byte more, IPv6: the client is told the size",
         LARGE6,
         "tx_too_big",
-        answered(LARGE6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=600) / cut(LARGE6, 128)),
+        answered(LARGE6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=600) / quoted(LARGE6)),
     ),
     Row("a byte more, without DF", large(84, ""), "drop_too_big"),
     Row(

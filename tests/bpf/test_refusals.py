@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from scapy.packet import Packet, Raw
 from tests.bpf.model import Model
 from tests.bpf.packets import CLIENT4, CLIENT6, ether, ping4, tcp4, tcp6, udp4, udp6
 from tests.bpf.rig import Rig, own_object
-from tests.bpf.table import L2, V4, V6, Row, Tunnel, answered, check, cut, packed, service, tagged, world
+from tests.bpf.table import L2, V4, V6, Row, Tunnel, answered, check, packed, quoted, service, tagged, world
 
 SERVED = [service(1, V4, 80), service(2, V6, 80), service(3, V4, 53, "udp"), service(4, V4, 81, slots=())]
 WORLD = world(*SERVED, reject=True)
@@ -41,9 +42,9 @@ def reset(claim: str, packet: Packet | bytes, flags: str, seq: int, ack: int, li
 
 def unreachable(claim: str, packet: Packet) -> Row:
     if IPv6 in packet:
-        reply: Packet = IPv6(src=V6, dst=CLIENT6, hlim=64) / ICMPv6DestUnreach(code=4) / cut(packet, 48)
+        reply: Packet = IPv6(src=V6, dst=CLIENT6, hlim=64) / ICMPv6DestUnreach(code=4) / quoted(packet)
     else:
-        reply = IP(src=V4, dst=CLIENT4, ttl=64, id=0, flags="DF") / ICMP(type=3, code=3) / cut(packet, 28)
+        reply = IP(src=V4, dst=CLIENT4, ttl=64, id=0, flags="DF") / ICMP(type=3, code=3) / quoted(packet)
     return Row(claim, packet, "tx_unreachable", answered(packet, reply))
 
 
@@ -88,11 +89,28 @@ REJECTED = [
     ),
     unreachable("a datagram to an unknown port", udp4(V4, 99)),
     unreachable("an empty datagram", udp4(V4, 99, data=b"")),
-    unreachable("a large datagram is quoted by 28 bytes", udp4(V4, 99, data=b"x" * 1400)),
+    unreachable("a datagram that just fits 576 bytes with the error before it", udp4(V4, 99, data=b"x" * 520)),
+    unreachable("one byte of a datagram is left out", udp4(V4, 99, data=b"x" * 521)),
+    unreachable("of a large datagram 548 bytes are quoted", udp4(V4, 99, data=b"x" * 1400)),
     unreachable("a datagram to port 0", udp4(V4, 0)),
     unreachable("a tagged datagram", tagged(udp4(V4, 99), 10, 3)),
     unreachable("an IPv6 datagram", udp6(V6, 99)),
-    unreachable("a large IPv6 datagram is quoted by 48 bytes", udp6(V6, 99, data=b"x" * 1400)),
+    unreachable("an IPv6 datagram that just fits 1,280 bytes", udp6(V6, 99, data=b"x" * 1184)),
+    unreachable("one byte of an IPv6 datagram is left out", udp6(V6, 99, data=b"x" * 1185)),
+    unreachable("of a large IPv6 datagram 1,232 bytes are quoted", udp6(V6, 99, data=b"x" * 1400)),
+    unreachable("an IPv6 datagram of odd length", udp6(V6, 99, data=b"x" * 101)),
+    unreachable("a large tagged IPv6 datagram", tagged(udp6(V6, 99, data=b"x" * 1400), 10)),
+    unreachable(
+        "a datagram with options is quoted with them",
+        ether() / IP(src=CLIENT4, dst=V4, options=[IPOption_NOP()] * 4) / UDP(dport=9),
+    ),
+    unreachable(
+        "an IPv6 datagram with its extension header", ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrDestOpt() / UDP(dport=9)
+    ),
+    unreachable(
+        "an IPv6 first fragment",
+        ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrFragment(m=1, id=88) / UDP(dport=9) / Raw(b"x" * 16),
+    ),
     unreachable("a tagged IPv6 datagram", tagged(udp6(V6, 99), 10)),
     unreachable(
         "a first fragment", ether() / IP(src=CLIENT4, dst=V4, flags="MF", id=77) / UDP(sport=9, dport=99, len=99) / Raw(b"x" * 24)
@@ -105,17 +123,6 @@ REJECTED = [
     silent("a data offset of 0 with ACK", tcp("A", dataofs=0), "malformed"),
     silent("a later fragment", ether() / IP(src=CLIENT4, dst=V4, frag=9, proto=17) / Raw(b"x" * 24), "fragment"),
     silent("an unknown protocol", ether() / IP(src=CLIENT4, dst=V4, proto=132) / Raw(b"x" * 24), "unsupported_protocol"),
-    silent(
-        "a datagram with options: its ports would not be in the quote",
-        ether() / IP(src=CLIENT4, dst=V4, options=[IPOption_NOP()] * 4) / UDP(dport=9),
-    ),
-    silent(
-        "an IPv6 datagram behind an extension header, likewise",
-        ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrDestOpt() / UDP(dport=9),
-    ),
-    silent(
-        "an IPv6 first fragment, likewise", ether() / IPv6(src=CLIENT6, dst=V6) / IPv6ExtHdrFragment(m=1, id=88) / UDP(dport=9)
-    ),
     silent("a SYN from everybody", tcp4(V4, 99, src="255.255.255.255")),
     silent("a SYN from a multicast group", tcp4(V4, 99, src="224.0.0.1")),
     silent("a SYN from nobody", tcp4(V4, 99, src="0.0.0.0")),
@@ -204,13 +211,59 @@ def test_challenge_acks_are_answered_again(rig: Rig) -> None:
     rig.adopt(WORLD)
 
 
+def test_each_flow_has_three_resets(rig: Rig) -> None:
+    """Whatever others use up, three packets of each known flow are answered; the fourth only as the rate limit allows."""
+    rig.forget()
+    rig.adopt(UP)
+    flows = [tcp4(V4, 80, "A", sport=port) for port in range(5, 25)] + [tcp6(V6, 80, "A", sport=port) for port in range(5, 25)]
+    for packet in flows:
+        rig.send(bytes(packet))
+    rig.adopt(DOWN)
+    rig.use_up("LIMIT_RESET")
+    rig.use_up("LIMIT_REJECT")
+
+    for expected in ("tx_reset", "tx_reset", "tx_reset", "drop_rate_limited", "drop_rate_limited"):
+        assert {rig.send(bytes(packet))[0].verdict for packet in flows} == {expected}
+    rig.adopt(WORLD)
+
+
+def test_the_rate_is_left_to_those_who_had_three() -> None:
+    """The first three answers of a flow use up nothing of the rate, which is a CPU's."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with Rig(own_object(), UP, limits=(0, 0, 2, 0)) as small:
+            small.send(bytes(KNOWN4))
+            small.adopt(DOWN)
+            seen = [small.send(bytes(KNOWN4))[0].verdict for _ in range(7)]
+    finally:
+        os.sched_setaffinity(0, before)
+
+    assert seen == ["tx_reset"] * 5 + ["drop_rate_limited"] * 2
+
+
+def test_a_flow_that_was_reset_is_closing(rig: Rig) -> None:
+    """When its backend is back, a SYN on it chooses afresh, as program and model both have it."""
+    rig.forget()
+    rig.adopt(UP)
+    model = Model(UP)
+    back = world(replace(service(1, V4, 80), slots=(4,), backends=(*UP.services[0].backends, *SECOND.backends)), *UP.services[1:])
+    for now, packet in ((UP, KNOWN4), (DOWN, KNOWN4), (back, KNOWN4), (back, tcp4(V4, 80, "S", sport=5)), (back, KNOWN4)):
+        rig.adopt(now)
+        model.adopt(now)
+        assert rig.send(bytes(packet))[0] == model.receive(bytes(packet), 1)
+    assert rig.counts() == model.counts
+    assert model.counts[4] == [2, 80, 1]
+    rig.adopt(WORLD)
+
+
 TUNNEL = replace(L2, mtu=500, tunnel=Tunnel("ipip", packed("10.1.0.1"), packed("10.1.0.11")))
 LIMITED = [
     ("LIMIT_ECHO", ping4(V4), "tx_echo_reply"),
-    ("LIMIT_RESET", tcp("S"), "tx_reset"),
-    ("LIMIT_ICMP_ERROR", udp4(V4, 99), "tx_unreachable"),
-    ("LIMIT_ICMP_ERROR", udp6(V6, 99), "tx_unreachable"),
-    ("LIMIT_ICMP_ERROR", tcp6(V6, 82, "A", data=b"x" * 800), "tx_too_big"),
+    ("LIMIT_REJECT", tcp("S"), "tx_reset"),
+    ("LIMIT_REJECT", udp4(V4, 99), "tx_unreachable"),
+    ("LIMIT_REJECT", udp6(V6, 99), "tx_unreachable"),
+    ("LIMIT_TOO_BIG", tcp6(V6, 82, "A", data=b"x" * 800), "tx_too_big"),
 ]
 
 
@@ -224,5 +277,7 @@ def test_answers_are_limited(rig: Rig, kind: str, packet: Packet, verdict: str) 
 
     assert rig.send(bytes(packet))[0].verdict == "drop_rate_limited"
     rig.forget()
-    assert rig.send(bytes(packet))[0].verdict == verdict
+    for other in {"LIMIT_ECHO", "LIMIT_REJECT", "LIMIT_TOO_BIG", "LIMIT_RESET"} - {kind}:
+        rig.use_up(other)
+    assert rig.send(bytes(packet))[0].verdict == verdict, "what others use up is not this one's"
     rig.adopt(WORLD)

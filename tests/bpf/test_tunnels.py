@@ -23,10 +23,10 @@ from tests.bpf.table import (
     Tunnel,
     answered,
     check,
-    cut,
     entropy,
     inner,
     packed,
+    quoted,
     service,
     tagged,
     world,
@@ -175,6 +175,8 @@ FIRST_ENTROPY = entropy(ether() / IP(src=CLIENT4, dst=V4) / UDP(sport=9, dport=P
 FITS4 = ether() / IP(src=CLIENT4, dst=V4, flags="DF", ttl=60) / TCP(sport=3, dport=SHORT, flags="A") / Raw(b"x" * 508)
 LARGE4 = ether() / IP(src=CLIENT4, dst=V4, flags="DF", ttl=60) / TCP(sport=3, dport=SHORT, flags="A") / Raw(b"x" * 509)
 MAY_BE_CUT = ether() / IP(src=CLIENT4, dst=V4, ttl=60) / TCP(sport=3, dport=SHORT, flags="A") / Raw(b"x" * 509)
+FULL4 = ether() / IP(src=CLIENT4, dst=V4, flags="DF", ttl=60) / TCP(sport=3, dport=SHORT, flags="A") / Raw(bytes(range(256)) * 5)
+FULL6 = tcp6(V6, SHORT, "A", data=bytes(range(255)) * 5)
 LARGE6, LARGE_UDP6 = tcp6(V6, SHORT, "A", data=b"x" * 489), udp6(V6, SHORT, data=b"x" * 501)
 
 ROWS = [r for kind in KINDS for outer in (4, 6) for r in each_tunnel(kind, outer)]
@@ -196,19 +198,37 @@ ROWS += [
         "a byte more: the client is told the MTU less the outer header",
         LARGE4,
         "tx_too_big",
-        answered(LARGE4, IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=548) / cut(LARGE4, 28)),
+        answered(LARGE4, IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=548) / quoted(LARGE4)),
     ),
     Row(
         "a byte more, IPv6",
         LARGE6,
         "tx_too_big",
-        answered(LARGE6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=548) / cut(LARGE6, 128)),
+        answered(LARGE6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=548) / quoted(LARGE6)),
     ),
     Row(
         "a datagram too large, IPv6",
         LARGE_UDP6,
         "tx_too_big",
-        answered(LARGE_UDP6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=548) / cut(LARGE_UDP6, 128)),
+        answered(LARGE_UDP6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=548) / quoted(LARGE_UDP6)),
+    ),
+    Row(
+        "of a full-sized segment 548 bytes are quoted",
+        FULL4,
+        "tx_too_big",
+        answered(FULL4, IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=548) / quoted(FULL4)),
+    ),
+    Row(
+        "of a full-sized IPv6 segment 1,232 bytes are quoted",
+        FULL6,
+        "tx_too_big",
+        answered(FULL6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=548) / quoted(FULL6)),
+    ),
+    Row(
+        "padding is not quoted",
+        bytes(LARGE6) + b"\xff" * 5,
+        "tx_too_big",
+        answered(LARGE6, IPv6(src=V6, dst=CLIENT6) / ICMPv6PacketTooBig(mtu=548) / quoted(LARGE6)),
     ),
     Row("a byte more, without DF", MAY_BE_CUT, "drop_too_big"),
     Row(
@@ -217,7 +237,7 @@ ROWS += [
         "tx_too_big",
         answered(
             tagged(LARGE4, 10, 3),
-            IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=548) / cut(LARGE4, 28),
+            IP(src=V4, dst=CLIENT4, flags="DF", id=0) / ICMP(type=3, code=4, nexthopmtu=548) / quoted(LARGE4),
         ),
     ),
 ]

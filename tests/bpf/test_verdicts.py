@@ -84,6 +84,13 @@ def test_every_verdict_is_reached(rig: Rig) -> None:
     assert set(FACES) | BROKEN == set(VERDICTS.values())
 
 
+@pytest.mark.parametrize("verdict", ["pass_not_mine", "pass_not_ip", "tx_forwarded"])
+def test_a_verdict_counts_octets(rig: Rig, verdict: str) -> None:
+    """What stands behind the Ethernet header, whether it was read as IP or not."""
+    frame = bytes(FACES[verdict])
+    assert rig.send(frame)[0].length == len(frame) - 14
+
+
 def test_every_verdict_is_documented() -> None:
     """docs/reference/verdicts.md has a line for each verdict, by its name in abi.h and by the name that status shows."""
     text = (Path(__file__).parents[2] / "docs/reference/verdicts.md").read_text()
@@ -136,9 +143,13 @@ def test_no_headroom(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("tail", TAILS)
-def test_tail_call(rig: Rig, tail: str) -> None:
+def test_tail_call(rig: Rig, elsewhere: tuple[int, ...], tail: str) -> None:
     """A broken generation, without one of its tails, says so: nothing passes silently."""
-    packets = {"rare": ping4(V4), "too_big": FACES["tx_too_big"], "reset": tcp4(V4, 999), "unreachable": udp4(V4, 999)}
+    packets = {"rare": ping4(V4), "too_big": FACES["tx_too_big"], "reset": tcp4(V4, 80, "A"), "unreachable": udp4(V4, 999)}
+    rig.send(bytes(packets["reset"]))
+    made = make_world(elsewhere)
+    down = replace(made.services[0], slots=(), backends=(replace(made.services[0].backends[0], state="reset"),))
+    rig.adopt(replace(made, services=(down, *made.services[1:])))
     rig.break_tail(tail)
     assert rig.send(bytes(packets[tail]))[0].verdict == "drop_tail_call"
 

@@ -56,7 +56,7 @@ def compile_host() -> None:
 class HostRig(Rig):
     """The rig without a kernel: tables are ordinary memory, packets go through the library."""
 
-    def __init__(self, library: Any, world: World, *, limits: Sequence[int] = (1 << 31,) * 3) -> None:
+    def __init__(self, library: Any, world: World, *, limits: Sequence[int] = (1 << 31,) * 4) -> None:
         self.library = library
         self.cpus = 1
         self._fds = {}
@@ -88,7 +88,7 @@ class HostRig(Rig):
                 destinations=DESTINATIONS,
                 slots=SLOTS,
                 **shifts,
-                **dict(zip(("echo_limit", "error_limit", "reset_limit"), limits, strict=True)),
+                **dict(zip(("echo_limit", "too_big_limit", "reset_limit", "reject_limit"), limits, strict=True)),
             )
         )
 
@@ -133,9 +133,9 @@ def odd(library: Any, world: World, r: Random) -> Counter[str]:
     """What the model does not know, for the report alone: used-up limits, time that passes, no headroom, unknown interfaces."""
     seen: Counter[str] = Counter()
     conditions = (
-        ((0, 0, 0), lambda _: None),
-        ((1, 1, 1), lambda n: library.host_time(ctypes.c_uint64(n // 4 << 48))),
-        ((1, 1, 1), lambda n: library.host_headroom(n % 64)),
+        ((0,) * 4, lambda _: None),
+        ((1,) * 4, lambda n: library.host_time(ctypes.c_uint64(n // 4 << 48))),
+        ((1,) * 4, lambda n: library.host_headroom(n % 64)),
     )
     for limits, change in conditions:
         rig = HostRig(library, world, limits=limits)

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-import devices
+from tests.kernels import devices, receivers
 
 CONFIG = """
 services:
@@ -67,7 +67,8 @@ def frames(mac: bytes) -> dict[str, bytes]:
 def prepare(modprobe: str) -> None:
     """Where the kernel finds its modules, and those that it would not ask for by itself."""
     Path("/proc/sys/kernel/modprobe").write_text(modprobe)
-    subprocess.run([modprobe, "-a", "8021q", "bonding", "bridge"], check=True)
+    tunnels = ("ipip", "sit", "ip_gre", "fou", "ip6_tunnel", "ip6_gre", "fou6")
+    subprocess.run([modprobe, "-a", "8021q", "bonding", "bridge", *tunnels], check=True)
 
 
 def veth() -> tuple[int, bytes]:
@@ -149,6 +150,7 @@ def attempt(scenario: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     modprobe, result, *wanted = sys.argv[1:]
     scenarios = {"objects": look, "tagged": devices.tagged, "bonded": devices.bonded}
+    scenarios |= {"tunnelled": receivers.tunnelled, "queues": receivers.queues, "staggered": receivers.staggered}
     prepare(modprobe)
     found: dict[str, Any] = {"kernel": platform.release()}
     for name in wanted or scenarios:

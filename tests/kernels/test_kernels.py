@@ -1,7 +1,8 @@
 """The data plane on other kernels: Debian's boot in QEMU, load it, run packets through it, and then balance real transfers.
 
-What this machine's kernel has not, they have: 802.1Q devices and bonds. 6.1 has no tcx: the probe program is attached by clsact.
-Skipped only where QEMU or the kernel cannot be had (no apt, no network); once they are there, whatever goes wrong is a failure.
+What this machine's kernel has not, they have: 802.1Q devices, bonds, the kernel's own ends of tunnels. 6.1 has no tcx: the probe
+program is attached by clsact. Skipped only where QEMU or the kernel cannot be had (no apt, no network); once they are there,
+whatever goes wrong is a failure.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any
 
 import pytest
 
+from tests.kernels.receivers import DELAY, WAYS, name_of
+
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / ".tools" / "kernels" / "host" / "bin"
 XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
-BOOT = 900  # seconds for one boot with every scenario, without KVM; an idle machine takes a quarter of that
+BOOT = 2400  # seconds for one boot with every scenario, without KVM; an idle machine takes a quarter of that
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
@@ -79,11 +82,29 @@ def bonded(machine: dict[str, Any]) -> dict[str, Any]:
     return scenario(machine, "bonded")
 
 
+@pytest.fixture
+def tunnelled(machine: dict[str, Any]) -> dict[str, Any]:
+    """Every tunnel, to this kernel's own end of it."""
+    return scenario(machine, "tunnelled")
+
+
+@pytest.fixture
+def queues(machine: dict[str, Any]) -> dict[str, Any]:
+    """`ethtool -L` of the balanced veth, again and again."""
+    return scenario(machine, "queues")
+
+
+@pytest.fixture
+def staggered(machine: dict[str, Any]) -> dict[str, Any]:
+    """A bond with `attach-delay`."""
+    return scenario(machine, "staggered")
+
+
 def boot(image: Path, shared: Path) -> dict[str, Any]:
     """Boot the image with this machine's file system, read-only, and run inside.py in it; `shared` alone can be written."""
     result, log = shared / "result.json", shared / "console.log"
     program = f"{sys.executable} {Path(__file__).with_name('inside.py')}"
-    inside = f"env PYTHONPATH={ROOT / 'src'} {program} {HOST / 'modprobe'} {result}"
+    inside = f"env PYTHONPATH={ROOT / 'src'}:{ROOT} {program} {HOST / 'modprobe'} {result}"
     command = ["vng", "--verbose", "--disable-kvm", "--disable-microvm", "--cpus", "2", "--memory", "1G", "--rwdir", str(shared)]
     faulthandler.cancel_dump_traceback_later()  # a boot may take longer than any test, and has a deadline of its own
     path = os.pathsep.join([str(Path(sys.executable).parent), str(HOST), os.environ["PATH"]])
@@ -177,8 +198,10 @@ def test_the_program_forwards_what_is_tagged(tagged: dict[str, Any]) -> None:
     verdicts = tagged["status"]["verdicts"]
 
     assert [i["mode"] for i in tagged["status"]["interfaces"]] == ["native"]
-    assert verdicts["forwarded"] > 100
-    assert not {"no_next_hop", "malformed", "stale_slot", "no_redirect", "tail_call"} & {v for v, n in verdicts.items() if n}
+    assert verdicts["forwarded"]["packets"] > 100
+    assert not {"no_next_hop", "malformed", "stale_slot", "no_redirect", "tail_call"} & {
+        v for v, n in verdicts.items() if n["packets"]
+    }
 
 
 def test_probes_by_clsact_where_there_is_no_tcx(machine: dict[str, Any], tagged: dict[str, Any]) -> None:
@@ -211,7 +234,48 @@ def test_a_member_comes_back(bonded: dict[str, Any]) -> None:
     assert {i["name"] for i in bonded["status afterwards"]["interfaces"]} == {"m0", "m1"}
 
 
-@pytest.mark.parametrize("name", ["tagged", "bonded"])
+@pytest.mark.parametrize("way", WAYS, ids=[name_of(*way) for way in WAYS])
+def test_a_tunnel_ends_in_the_kernel(tunnelled: dict[str, Any], way: tuple[str, int, int]) -> None:
+    """The kernel's own receiver takes our outer headers off: the check through the tunnel passes, an upload comes whole."""
+    assert tunnelled["states"][name_of(*way)] == "up"
+    assert whole(tunnelled["uploads"][name_of(*way)]) == {"b1"}
+
+
+def one_way(tunnelled: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every upload through every tunnel."""
+    return [answer for answers in tunnelled["uploads"].values() for answer in answers]
+
+
+def test_every_receiver_received(tunnelled: dict[str, Any]) -> None:
+    """It was the tunnel devices that the packets came by, after the client had been told what fits a tunnel."""
+    verdicts = tunnelled["status"]["verdicts"]
+
+    assert all(count > 100 for count in tunnelled["received"].values()), tunnelled["received"]
+    assert verdicts["encapsulated"]["packets"] > sum(each["length"] for each in one_way(tunnelled)) / 1500
+    assert verdicts["too_big"]["packets"] >= len(WAYS)
+
+
+def test_the_number_of_queues_changes(queues: dict[str, Any]) -> None:
+    """`ethtool -L` under traffic: the program stays on, no upload breaks. Fewer queues than the peer sends by, veth refuses."""
+    changes = queues["changes"]
+
+    assert [change["code"] == 0 for change in changes] == [True, True, False, True], changes
+    assert all(change["attached"] for change in changes)
+    assert whole(queues["answers"]) == {"b1"}
+    assert [i["mode"] for i in queues["status"]["interfaces"]] == ["native"]
+
+
+@pytest.mark.parametrize("when", ["first", "again"])
+def test_members_are_attached_one_after_the_other(staggered: dict[str, Any], when: str) -> None:
+    """Between two members of a bond passes the `attach-delay`, at the start and in `fairlead reattach`."""
+    (one, began), (other, ended) = staggered[when]
+
+    assert {one, other} == {"m0", "m1"}
+    assert DELAY <= ended - began < DELAY + 10
+    assert whole(staggered["answers"])
+
+
+@pytest.mark.parametrize("name", ["tagged", "bonded", "tunnelled", "queues", "staggered"])
 def test_detach_leaves_nothing(machine: dict[str, Any], name: str) -> None:
     """No program, no qdisc, no pin."""
     assert scenario(machine, name)["left"] == []

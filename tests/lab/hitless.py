@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -26,13 +27,14 @@ PORT = "9000"
 RATE = {4: 1500, 6: 750}  # datagrams a second
 FLOWS = 64
 POUR = 2  # megabytes a second of each TCP transfer
-HELD = 24  # connections that are asked over again at the end
+HELD = 24  # silent connections that are used at the end
 BACKENDS = ("backend1", "backend2", "backend3")
-# TCP that shares two cores with everything else may lose a segment to scheduling; a hole in the data plane would cost hundreds
-RETRANSMITS = 0.002
+# Each lost packet is told of by the datagrams. TCP that shares two cores with everything else sends again what was merely late:
+# this only bounds how often.
+RETRANSMITS = 0.01
 Known = dict[str, tuple[int, str, int]]  # of each backend of each service: its id, its state, its packets
 _NOBODY = 65534
-_CAPABILITIES = "-all,+bpf,+net_admin,+net_raw,+perfmon,+net_bind_service"
+_CAPABILITIES = "-all,+bpf,+net_admin,+perfmon,+net_raw"  # those of systemd/fairlead.service
 _ONLY_CAPABILITIES = (
     *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
     *(f"--{which}={_CAPABILITIES}" for which in ("inh-caps", "ambient-caps", "bounding-set")),
@@ -40,8 +42,12 @@ _ONLY_CAPABILITIES = (
 
 
 def quiet(config: str) -> str:
-    """The topology's configuration without BGP, and with a service for the tests' own servers, which nobody checks."""
+    """The topology's configuration without BGP, and with a service for the tests' own servers, which nobody checks.
+
+    Its checks are patient: a backend that goes down because this machine is busy would be right to, but is not what is tested.
+    """
     without = re.sub(r"(?m)^bgp:\n(  .*\n)+", "", config)
+    without = re.sub(r"timeout: [\d.]+, rise: 2, fall: 2", "timeout: 3, rise: 2, fall: 4", without)
     return re.sub(r"(?m)^  web: \{", f"  web: {{{PORT}/tcp*: , {PORT}/udp*: , ", without)
 
 
@@ -71,7 +77,7 @@ class Report:
     def unharmed(self) -> bool:
         """Nothing lost or sent twice, no connection broken or moved, no link event."""
         whole = all(t["sent"] == t["sink"] and t["retransmits"] <= RETRANSMITS * t["segments"] + 5 for t in self.transfers)
-        stayed = all(not h["moved"] and not h["broken"] for h in self.held)
+        stayed = not any(each["broken"] for each in self.held)
         return not any(self.lost.values()) and not self.twice and whole and stayed and not self.link_events
 
     def __str__(self) -> str:
@@ -82,7 +88,7 @@ class Report:
             f"{sum(self.sent.values())} datagrams, {sum(map(len, self.lost.values()))} lost, {self.twice} twice; "
             f"{len(self.transfers)} transfers of {megabytes:.0f} MB in all, {again} segments sent again, "
             f"{sum(t['sent'] != t['sink'] for t in self.transfers)} broken; {len(self.held) * HELD} connections held, "
-            f"{sum(h['broken'] for h in self.held)} broken, {sum(h['moved'] for h in self.held)} moved; "
+            f"{sum(each['broken'] for each in self.held)} broken; "
             f"{len(self.link_events)} link events{' ' + str(lost) if lost else ''}"
         )
 
@@ -103,11 +109,9 @@ def traffic(lab: Lab) -> Iterator[Report]:
             words = ("stream", name, vip, PORT, str(RATE[version]), str(FLOWS))
             streams[name] = stack.enter_context(_ready(lab, "client1", *words))
             pours.append(stack.enter_context(_ready(lab, "client2", "pour", vip, PORT, str(POUR))))
-            held.append(stack.enter_context(lab.running("client2", "python3", str(TOOLS), "hold", vip, str(HELD))))
-            first = json.loads(_line(held[-1]))
-            assert not first["broken"], first
+            held.append(stack.enter_context(_ready(lab, "client2", "hold", vip, PORT, str(HELD))))
         yield report
-        report.held = [json.loads(_asked(each)) for each in held]
+        report.held = [json.loads(_ended(each)) for each in held]
         report.transfers = [json.loads(_ended(each)) for each in pours]
         report.sent = {name: json.loads(_ended(each))["sent"] for name, each in streams.items()}
         _count(report, takers)
@@ -248,7 +252,7 @@ class Balancer:
 
     @contextmanager
     def unprivileged(self) -> Iterator[None]:
-        """What is started in the block has another user, and of root's rights the five capabilities that Fairlead needs."""
+        """What is started in the block has another user, and of root's rights the four capabilities that Fairlead needs."""
         services = self.lab.directory / "services.json"
         was = services.read_text()
         found = json.loads(was)
@@ -286,6 +290,33 @@ class Balancer:
         except online.NoDaemon:
             assert self.state() == "running", (self.lab.home("balancer1") / "log").read_text()[-3000:]
             return None
+
+
+def deaths(balancer: Balancer, count: int, chance: random.Random) -> dict[str, int]:
+    """So many ends of the daemon: half of them SIGKILL at a random instant, the others restarts and stops.
+
+    Of four in turn the second one is killed while it works, the third while it starts: adopts, loads, replaces, cleans up.
+    """
+    done = {"killed": 0, "restarted": 0, "stopped": 0}
+    for number in range(count):
+        if number % 4 in {1, 2}:
+            time.sleep(chance.uniform(0, 1.2))
+            balancer.kill()
+            balancer.start()
+            done["killed"] += 1
+            continue
+        balancer.require_continued()
+        if number % 8:
+            balancer.restart()
+            done["restarted"] += 1
+        else:
+            balancer.stop()
+            balancer.start()
+            balancer.started()
+            done["stopped"] += 1
+        balancer.require_continued()
+    balancer.require_continued()
+    return done
 
 
 def _opened() -> str:

@@ -6,6 +6,7 @@ stream NAME ADDRESS PORT RATE FLOWS   numbered datagrams at a constant rate, fro
                              {"sent": n, "late": seconds}. After a pause of its own it goes on at its rate: no burst
 pour ADDRESS PORT MB/S       one TCP connection with random bytes at a pace; when input ends print
                              {"sent", "sink": count and SHA-256 of either end, "retransmits", "segments"}
+hold ADDRESS PORT COUNT      COUNT connections that are silent until input ends, and then used; print {"broken": n}
 """
 
 from __future__ import annotations
@@ -146,5 +147,21 @@ def pour(address: str, port: str, rate: str) -> None:
     print(json.dumps(told), flush=True)
 
 
+def hold(address: str, port: str, count: str) -> None:
+    connections = [socket.create_connection((address, int(port)), timeout=30) for _ in range(int(count))]
+    print("ready", flush=True)
+    sys.stdin.read()
+    broken = 0
+    for connection in connections:
+        data = os.urandom(3000)
+        try:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            broken += connection.recv(1000).decode() != f"{len(data)} {hashlib.sha256(data).hexdigest()}"
+        except OSError:
+            broken += 1
+    print(json.dumps({"broken": broken}), flush=True)
+
+
 if __name__ == "__main__":
-    {"take": take, "stream": stream, "pour": pour}[sys.argv[1]](*sys.argv[2:])
+    {"take": take, "stream": stream, "pour": pour, "hold": hold}[sys.argv[1]](*sys.argv[2:])

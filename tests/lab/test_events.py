@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.kit import VIPS, Lab, eventually
-from tests.lab.stream import streaming, timed
+from tests.lab.newflows import streaming, timed
 from tests.lab.traffic import site
 
 pytestmark = pytest.mark.root

@@ -35,6 +35,7 @@ def many_services() -> str:
     head = """\
 interfaces: [eth0]
 address: 192.0.2.11
+hold: 0
 bgp: {as_number: 64512, hold_time: 9, peers: [192.0.2.1]}
 policy:
   web: {http: {path: /healthz, interval: 1, timeout: 0.5, rise: 2, fall: 2}}
@@ -53,7 +54,7 @@ def test_one_change_touches_its_own_services(lab: Lab) -> None:
         lab.run(f"backend{number}", "ip", "route", "add", "local", "203.0.113.0/24", "dev", "lo")
     try:
         lab.reload(many_services())
-        eventually(lambda: len(lab.status()["vips"]) == MANY and lab.states() == {"up"}, 20, 0.3)
+        eventually(lambda: [v["announced"] for v in lab.status()["vips"]] == [True] * MANY and lab.states() == {"up"}, 20, 0.3)
         own = {f"203.0.113.{n}:80/tcp" for n in range(1, OURS + 1)}
         at = time.time()
         lab.cli("kill", "backend1")

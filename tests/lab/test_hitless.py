@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.conftest import new_name
-from tests.lab.hitless import Balancer, hitless_lab, traffic
+from tests.lab.hitless import Balancer, deaths, hitless_lab, traffic
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 RESTARTS = int(os.environ.get("FAIRLEAD_RESTARTS", "100"))
+QUARTERS = 4  # so that no test takes minutes
 REPLACEMENTS = 25
 UNPRIVILEGED_RESTARTS = 8
 SEED = int(os.environ.get("FAIRLEAD_SEED", "4711"))
@@ -26,36 +26,14 @@ def balancer() -> Iterator[Balancer]:
         yield made
 
 
-def deaths(balancer: Balancer, count: int, chance: random.Random) -> dict[str, int]:
-    """So many ends of the daemon: half of them SIGKILL at a random instant of its life, the others restarts and stops."""
-    done = {"killed": 0, "restarted": 0, "stopped": 0}
-    for number in range(count):
-        if number % 2:
-            time.sleep(chance.uniform(0, 1.2))  # start, adoption, replacement and the quiet afterwards all fall into it
-            balancer.kill()
-            balancer.start()
-            done["killed"] += 1
-            continue
-        balancer.started()
-        if number % 8:
-            balancer.restart()
-            done["restarted"] += 1
-        else:
-            balancer.stop()
-            balancer.start()
-            done["stopped"] += 1
-        balancer.require_continued()
-    balancer.started()
-    return done
-
-
-def test_restarts(balancer: Balancer) -> None:
+@pytest.mark.parametrize("quarter", range(QUARTERS))
+def test_restarts(balancer: Balancer, quarter: int) -> None:
     """A hundred restarts, half of them by SIGKILL at random instants: not a packet, a connection or a link event.
 
     Each time destination ids, counters and health are at once what they were.
     """
     with traffic(balancer.lab) as report:
-        done = deaths(balancer, RESTARTS, random.Random(SEED))
+        done = deaths(balancer, RESTARTS // QUARTERS, random.Random(SEED + quarter))
     print(f"{done}: {report}")
     assert report.unharmed(), report
 

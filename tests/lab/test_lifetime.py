@@ -92,6 +92,28 @@ def test_kill_under_requests(either: Lab) -> None:
     assert not load.failures
 
 
+def test_totals_do_not_fall(lab: Lab) -> None:
+    """What a server counted stays in the sums of its service and VIP when it leaves, and when the daemon is killed after that."""
+
+    def sums() -> list[int]:
+        vip = next(v for v in lab.status()["vips"] if v["address"] == VIPS[4])
+        return [each[name] for each in (lab.service(VIPS[4]), vip) for name in ("packets", "bytes", "new_flows")]
+
+    assert {lab.get(VIPS[4]).split()[0] for _ in range(40)} == {"backend1", "backend2", "backend3"}
+    assert lab.backend("192.0.2.22")["packets"] > 0
+    before, at = sums(), time.time()
+    lab.reload(lab.config.replace("192.0.2.22, ", ""))
+    eventually(lambda: [e for e in lab.events(at) if e["text"].startswith("free destination")])
+    now = sums()
+    assert all(a <= b for a, b in zip(before, now, strict=True)), (before, now)
+    os.kill(lab.pid(), signal.SIGKILL)
+    eventually(lambda: "killed by SIGKILL" in lab.cli("status", check=False).stdout)
+    lab.cli("start", "balancer1")
+    eventually(lab.status, 15)
+    after = sums()
+    assert all(a <= b for a, b in zip(now, after, strict=True)), (now, after)
+
+
 def test_reload_keeps_the_running_configuration(lab: Lab) -> None:
     """A file with errors is refused on reload with file, line and column, and the running configuration stays."""
     before = lab.status()

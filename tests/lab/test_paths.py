@@ -5,6 +5,7 @@ Real 8021q devices and bonds are shown by tests/kernels: not every kernel that r
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -169,6 +170,31 @@ def test_the_declared_gateway_wins_over_the_route(pair: Pair) -> None:
     found, without = pair.inside(watched(story))
     assert (found.gateway, found.mac_destination) == (NEAR, pair.mac(pair.there))
     assert without == NoPath("its route is unreachable")
+
+
+def test_a_full_table_comes_by(pair: Pair) -> None:
+    """While a router takes in 30,000 routes that no backend has to do with, a new MAC is known as soon as ever."""
+    routes = "".join(f"route add 172.{16 + (n >> 14)}.{n >> 6 & 255}.{(n & 63) * 4}/30 via 10.9.0.2\n" for n in range(30_000))
+
+    async def story(watching: Watching) -> Any:
+        await watching.network.watch([NEAR], [])
+        await watching.resolved(NEAR)
+        took = []
+        router = await asyncio.create_subprocess_exec("ip", "-n", pair.here, "-batch", "-", stdin=asyncio.subprocess.PIPE)
+        feeding = asyncio.create_task(router.communicate(routes.encode()))
+        while not feeding.done():
+            mac = f"02:00:00:00:99:{len(took) & 255:02x}"
+            began = time.monotonic()
+            pair.ip("neigh", "change", str(NEAR), "lladdr", mac, "dev", "eth0", "nud", "reachable")
+            wanted = bytes.fromhex(mac.replace(":", ""))
+            await watching.until(lambda: getattr(watching.network.paths()[NEAR], "mac_destination", b"") == wanted)  # noqa: B023
+            took.append(time.monotonic() - began)
+            await asyncio.sleep(0.05)
+        return took
+
+    took = pair.inside(watched(story))
+    assert max(took) < 1, took
+    assert len(took) > 3, "there was a flood to look at"
 
 
 def checksum(data: bytes) -> int:

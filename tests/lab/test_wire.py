@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.lab.kit import BALANCER_MAC, CLIENT, MAC, ROUTER_MAC, TOOLS, VIPS, Lab, eventually
+from tests.lab.traffic import verdicts
 
 pytestmark = pytest.mark.root
 
@@ -70,11 +71,11 @@ def test_balancer_sees_no_reply(either: Lab) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_flooded_frames(either: Lab, version: int) -> None:
     """A flooded frame for another MAC is not forwarded, and the switch learns no foreign MAC at the balancer's port."""
-    before = either.status()["verdicts"]
+    before = verdicts(either)
     either.run("switch", "bridge", "fdb", "flush", "dev", "balancer1", check=False)
     either.run("router", "python3", str(TOOLS), "flood", "segment", f"{MAC}99", ROUTER_MAC, VIPS[version], "200")
-    eventually(lambda: either.status()["verdicts"]["not_mine"] >= before["not_mine"] + 200)
-    after = either.status()["verdicts"]
+    eventually(lambda: verdicts(either)["not_mine"] >= before["not_mine"] + 200)
+    after = verdicts(either)
     assert after["forwarded"] == before["forwarded"]
     learned = either.run("switch", "bridge", "fdb", "show", "br", "br0", "dynamic", check=False)
     at_balancer = {line.split()[0] for line in learned.splitlines() if " dev balancer1 " in line}

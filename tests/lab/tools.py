@@ -8,6 +8,11 @@ ask ADDRESS PORT SIZE COUNT [SOURCE]   COUNT UDP datagrams of SIZE bytes, each f
                              answer has come; print {"answers": {NAME: n}, "wrong": n, "lost": n, "sent": n}
 hold ADDRESS COUNT           COUNT HTTP connections at once; each line read asks over all of them again and prints
                              {"moved", "broken", "backends"}
+stream ADDRESS PORT RATE FLOWS   so many small UDP datagrams a second, from so many ports in turn, until a line is read; print
+                             {"sent", "answers": {NAME: n}} when the last answers have come
+revisit ADDRESS              one HTTP connection; after a line is read the next request on it, and then one on a new connection;
+                             prints {"first", "error", "after", "second", "again"}, times in seconds
+knock ADDRESS PORT KIND      try a tcp or udp port; print {"error", "after"}
 storm PIN INTERFACE MAC_DST MAC_SRC VIP PORT KIND COUNT   live frames of the program pinned there: syn, ack or udp
 flood INTERFACE MAC_DST MAC_SRC VIP COUNT   Ethernet frames with a SYN for VIP:80
 """
@@ -26,6 +31,7 @@ import threading
 import time
 from typing import Any
 
+_RCVBUFFORCE, _LARGE = 33, 1 << 23  # socket(7): what comes while a busy machine lets us wait
 _TCP_INFO_TOTAL_RETRANS = 100  # offset of tcpi_total_retrans in struct tcp_info (linux/tcp.h)
 
 
@@ -89,6 +95,7 @@ def _echo(name: str, family: int, port: int) -> None:
         if family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         server.setsockopt(level, option, 1)
+        server.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _LARGE)
         server.bind(("", port))
         while True:
             data, [(_, _, told)], _, client = server.recvmsg(65536, 256)
@@ -186,6 +193,73 @@ def _backend(connection: socket.socket) -> str:
     return answer.partition(b"\r\n\r\n")[2].split()[0].decode()
 
 
+def stream(address: str, port: str, rate: str, flows: str) -> None:
+    sockets = [socket.socket(_family(address), socket.SOCK_DGRAM) for _ in range(int(flows))]
+    answers: dict[str, int] = {}
+    for each in sockets:
+        each.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _LARGE)
+        each.connect((address, int(port)))
+        each.setblocking(False)
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+    sent, began = 0, time.monotonic()
+    print("ready", flush=True)
+    while not stop.is_set():
+        time.sleep(max(0.0, began + sent / float(rate) - time.monotonic()))
+        sockets[sent % len(sockets)].send(sent.to_bytes(8, "big"))
+        sent += 1
+        _collect(sockets, answers)
+    until = time.monotonic() + 10
+    while sum(answers.values()) < sent and time.monotonic() < until:
+        time.sleep(0.05)
+        _collect(sockets, answers)
+    print(json.dumps({"sent": sent, "answers": answers}), flush=True)
+
+
+def _collect(sockets: list[socket.socket], answers: dict[str, int]) -> None:
+    for each in sockets:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                name = each.recv(2048).split(b" ")[0].decode()
+                answers[name] = answers.get(name, 0) + 1
+
+
+def revisit(address: str) -> None:
+    request = f"GET / HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()
+    connection = socket.create_connection((address, 80), timeout=10)
+    connection.sendall(request)
+    found: dict[str, Any] = {"first": _backend(connection)}
+    print(json.dumps(found), flush=True)
+    sys.stdin.readline()
+    began = time.monotonic()
+    try:
+        connection.sendall(request)
+        found["error"] = f"answered by {_backend(connection)}"
+    except OSError as error:
+        found["error"] = type(error).__name__
+    found["after"] = time.monotonic() - began
+    began = time.monotonic()
+    with socket.create_connection((address, 80), timeout=10) as fresh:
+        fresh.sendall(request)
+        found["second"] = _backend(fresh)
+    found["again"] = time.monotonic() - began
+    print(json.dumps(found), flush=True)
+
+
+def knock(address: str, port: str, kind: str) -> None:
+    began, error = time.monotonic(), "none"
+    with socket.socket(_family(address), socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as made:
+        made.settimeout(10)
+        try:
+            made.connect((address, int(port)))
+            if kind == "udp":
+                made.send(b"who is there?")
+                made.recv(100)
+        except OSError as e:
+            error = type(e).__name__
+    print(json.dumps({"error": error, "after": time.monotonic() - began}), flush=True)
+
+
 _OBJ_GET, _PROG_TEST_RUN, _LIVE_FRAMES, _SYS_BPF = 7, 10, 2, 321  # linux/bpf.h; the system call's number on x86-64
 _BURST, _PAUSE = 1 << 14, 0.005  # frames at once, and seconds for others' packets to pass: a veth's ring has 256 places
 
@@ -245,6 +319,9 @@ if __name__ == "__main__":
         "upload": upload,
         "ask": ask,
         "hold": hold,
+        "stream": stream,
+        "revisit": revisit,
+        "knock": knock,
         "storm": storm,
         "flood": flood,
     }

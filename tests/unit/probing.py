@@ -9,10 +9,16 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from pyroute2 import netns
+
+from fairlead.adapters.probes import probe
+from fairlead.model import Check, ProbeResult, ProbeTarget
+
+LOOPBACKS = ["127.0.0.1", "::1"]
 
 _numbers = itertools.count()
 
@@ -70,8 +76,23 @@ async def serving(answer: bytes, *, keep: bool = False, seen: list[bytes] | None
     server = await asyncio.start_server(serve, **({"host": "127.0.0.1", "port": 0} | more))
     yield server.sockets[0].getsockname()[1]
     server.close()
-    for _ in range(5):  # what has just been taken reaches `serve`
-        await asyncio.sleep(0)
+    for writer in held:
+        writer.transport.abort()
+    # connections that are just being taken, TLS being set up: asyncio has a task for each
+    names = ("_accept_connection2", "serve")
+    taking = [t for t in asyncio.all_tasks() if getattr(t.get_coro(), "__name__", "") in names]
+    if taking:
+        await asyncio.wait(taking, timeout=2)
     for writer in held:
         writer.transport.abort()
     await asyncio.sleep(0)
+
+
+def target(check: Check, vip: str = "127.0.0.1", backend: str = "") -> ProbeTarget:
+    return ProbeTarget(ip_address(vip), ip_address(backend or vip), check, mark=0xFA100007, source=None)
+
+
+def run(space: str, check: Check, vip: str = "127.0.0.1") -> ProbeResult:
+    result = inside(space, lambda: probe(target(check, vip)))
+    assert isinstance(result, ProbeResult)
+    return result

@@ -24,7 +24,7 @@ from fairlead.cli import fairlead
 from fairlead.cli.online import decode
 from fairlead.errors import Refused
 from fairlead.events import Event, Operated, Warned
-from fairlead.model import BackendStatus, InterfaceStatus, ServiceStatus, Status, VipStatus
+from fairlead.model import BackendStatus, InterfaceStatus, ServiceStatus, Status, VerdictStatus, VipStatus
 
 BACKEND = BackendStatus("10.1.0.11", 80, "up", 5.0, "200 after 2 ms", 1, 18, 1500, 2, 3, 1)
 STATUS = Status(
@@ -36,7 +36,7 @@ STATUS = Status(
     vips=(VipStatus("192.0.2.10", "up", True, ""),),
     services=(ServiceStatus("web", "192.0.2.10", 80, "tcp", "up", "", 1, 1, 251, (BACKEND,)),),
     peers=(),
-    verdicts={"forwarded": 18},
+    verdicts={"forwarded": VerdictStatus(18, 1800)},
     tables=(),
     tables_hash="ab",
     repairs=0,
@@ -105,7 +105,8 @@ def test_without_a_daemon_it_says_so(words: tuple[str, ...], tmp_path: Path) -> 
     path = str(tmp_path / "api.sock")
     result = run(*words, "--socket", path)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"fairlead: no fairlead daemon runs here: nobody answers on {path}\n"
+    hint = "`fairlead run CONFIG` starts one, --socket names another"
+    assert result.stderr == f"fairlead: no fairlead daemon runs here: nobody answers on {path} ({hint})\n"
 
 
 def test_check_says_yes(tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_status_json_has_the_promised_fields(api: Api) -> None:
     assert set(found["services"][0]) >= {"name", "vip", "port", "protocol", "state", "backends"}
     fields = {"address", "port", "state", "since", "reason", "packets", "bytes", "flows"}
     assert set(found["services"][0]["backends"][0]) >= fields
-    assert found["verdicts"] == {"forwarded": 18}
+    assert found["verdicts"] == {"forwarded": {"packets": 18, "bytes": 1800}}
 
 
 def test_status_is_a_table(api: Api) -> None:

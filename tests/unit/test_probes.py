@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -12,6 +18,7 @@ from typing import Any
 import pytest
 
 from fairlead.adapters.probes import Prober, probe
+from fairlead.adapters.probes.engine import Engine
 from fairlead.adapters.probes.http import BODY_LIMIT, request
 from fairlead.adapters.probes.words import after
 from fairlead.model import Check, ProbeKey, ProbeResult, ProbeTarget
@@ -241,3 +248,82 @@ def test_durations_read_well() -> None:
 def test_a_request_never_breaks_on_odd_text() -> None:
     """Characters outside Latin-1 are replaced, not raised on."""
     assert b"GET /\xe4? HTTP/1.1" in request(Check(type="http", port=80, host="h", path="/\u00e4\u4e00"), LOOPBACK)
+
+
+def test_a_loop_that_is_held_up_is_no_silence(space: str) -> None:
+    """What holds the loop up for longer than a check's timeout takes nobody down: time in which nobody looked does not count."""
+
+    async def story() -> list[ProbeResult]:
+        results: list[ProbeResult] = []
+        enough = asyncio.Event()
+
+        def on_result(_: Any, result: ProbeResult) -> None:
+            results.append(result)
+            if len(results) == 3:
+                enough.set()
+
+        prober = Prober(on_result)
+        with elsewhere(OK) as port:
+            prober.set({key(1): target(port, interval=0.1, timeout=0.25)})
+            while not enough.is_set():
+                await asyncio.sleep(0)
+                time.sleep(0.15)  # noqa: ASYNC251 - this is what is tried
+            await prober.close()
+        return results
+
+    assert [r.says for r in inside(space, story) if not r.passed] == []
+
+
+@contextmanager
+def elsewhere(answer: bytes) -> Iterator[int]:
+    """A server with a thread of its own, in this one's namespace; its answers come in two pieces, 0.2 seconds apart."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = server.accept()
+                with taken, contextlib.suppress(OSError):
+                    taken.recv(1000)
+                    taken.sendall(answer[:20])
+                    time.sleep(0.2)
+                    taken.sendall(answer[20:])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_probes_do_not_burst(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hundred targets that come at once are to be asked for the second time all over their interval, not together again."""
+    planned: dict[Any, list[float]] = {}
+    at = Engine.at
+
+    def noted(self: Engine, when: float, whom: Any) -> None:
+        if hasattr(whom, "key"):
+            planned.setdefault(whom.key, []).append(when)
+        at(self, when, whom)
+
+    monkeypatch.setattr(Engine, "at", noted)
+
+    async def story() -> None:
+        results: set[ProbeKey] = set()
+        enough = asyncio.Event()
+
+        def on_result(key: ProbeKey, _: ProbeResult) -> None:
+            results.add(key)
+            if len(results) == 500:
+                enough.set()
+
+        prober = Prober(on_result)
+        refused = [replace(target(n % 2 + 1, interval=10.0), vip=ip_address(f"127.0.{n // 2}.1")) for n in range(500)]
+        prober.set({ProbeKey(t.vip, t.backend, None, t.check): t for t in refused})
+        await enough.wait()
+        await prober.close()
+
+    inside(space, story)
+    second = [times[0] for times in planned.values()]
+    tenths = [sum(n <= when - min(second) < n + 1 for when in second) for n in range(11)]
+    assert max(tenths) < 150, f"500 within 10 seconds: 50 are expected in each; {tenths}"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from fairlead.adapters import system
 from fairlead.pulse import Pulse, interval
 
 
@@ -68,3 +73,16 @@ async def test_without_a_watchdog_nothing_beats() -> None:
     patient = Patient()
     await patient.pulse.beat(None)
     assert not patient.asked
+
+
+def test_a_deaf_service_manager_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full queue costs a beat nothing and any other word a second at most."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        began = time.monotonic()
+        for _ in range(2000):
+            system.notify("WATCHDOG=1")
+        system.notify("READY=1")
+        assert time.monotonic() - began < 10
+        assert manager.recv(100) == b"WATCHDOG=1"

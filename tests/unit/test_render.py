@@ -10,18 +10,20 @@ from fairlead import render
 from fairlead.model import (
     BackendStatus,
     InterfaceStatus,
+    LimitStatus,
     PeerStatus,
     ServiceStatus,
     Status,
     TableStatus,
     TunnelStatus,
+    VerdictStatus,
     VipStatus,
 )
 
 NOW = 1_000_000.0
 UP = BackendStatus("10.1.0.11", 80, "up", NOW - 75, "200 after 2 ms", 1, 18204, 1_500_000, 12, 30, 1)
 DOWN = replace(UP, address="10.1.0.12", state="down", reason="503 after 12 ms", packets=0, bytes=0, flows=0)
-SERVICE = ServiceStatus("web", "192.0.2.10", 80, "tcp", "up", "", 1, 1, 251, (UP, DOWN))
+SERVICE = ServiceStatus("web", "192.0.2.10", 80, "tcp", "up", "", 1, 1, 251, (UP, DOWN), 18204, 1_500_000)
 STATUS = Status(
     version="0.1.0",
     started=NOW - 3700,
@@ -31,7 +33,11 @@ STATUS = Status(
     vips=(VipStatus("192.0.2.10", "up", True, "", 18204, 1_500_000, 12, 30),),
     services=(SERVICE,),
     peers=(PeerStatus("10.1.0.1", "Established", NOW - 5, 64500, ("192.0.2.10/32",), ""),),
-    verdicts={"forwarded": 18204, "not_a_vip": 7, "too_big": 0},
+    verdicts={
+        "forwarded": VerdictStatus(18204, 1_500_000),
+        "not_a_vip": VerdictStatus(7, 420),
+        "too_big": VerdictStatus(0, 0),
+    },
     tables=(),
     tables_hash="ab",
     repairs=0,
@@ -54,9 +60,9 @@ VIP         FLOWS  PACKETS  BYTES  STATE  ANNOUNCED
 BGP PEER  AS     STATE        FOR  ROUTES
 10.1.0.1  64500  Established  5 s  1
 
-VERDICT    PACKETS
-forwarded    18.2k
-not_a_vip        7
+VERDICT    PACKETS  BYTES
+forwarded    18.2k   1.5M
+not_a_vip        7    420
 
 # 10.1.0.12 is down for 192.0.2.10:80/tcp: 503 after 12 ms, for 1 min
 """
@@ -65,6 +71,21 @@ not_a_vip        7
 def test_the_whole_status_reads_like_this() -> None:
     """Tables are aligned, figures to the right; what never happened is not listed; what is wrong is said at the end."""
     assert render.status(STATUS, NOW) == WHOLE
+
+
+def test_rules_show() -> None:
+    """Panic, backups, damping and what could not be carried out are said, for nobody would see them in the tables."""
+    often = "went down too often (penalty 2700): no new flows until 12:05:31"
+    panic = replace(
+        SERVICE, backends=(replace(UP, state="drain", penalty=2700.0, reason=often),), panic=True, reason="panic: ..."
+    )
+    failed = replace(SERVICE, backends=(), applied="failed, next try in 4 s: fill 251 slots: the table is full")
+    waits = replace(SERVICE, backends=(), applied="pending: the next pass")
+    assert render.sentences(replace(STATUS, services=(panic, failed, waits)), NOW) == [
+        f"# 10.1.0.11 of 192.0.2.10:80/tcp {often}",
+        "# 192.0.2.10:80/tcp: panic: ...",
+        "# 192.0.2.10:80/tcp is not applied: failed, next try in 4 s: fill 251 slots: the table is full",
+    ]
 
 
 def test_tunnels_in_trouble_and_full_tables_show() -> None:
@@ -77,7 +98,12 @@ def test_tunnels_in_trouble_and_full_tables_show() -> None:
         verdicts={},
         interfaces=(InterfaceStatus("eth0", "native", "bond0"), InterfaceStatus("eth1", "native", "bond0", active=False)),
         tunnels=(TunnelStatus("10.2.0.11", "gue", 6080, 1200, "host unreachable (says 10.1.0.1)", NOW - 5),),
-        tables=(TableStatus("destinations", 95, 100, 6400, "limits.destinations"), TableStatus("interfaces", 1, 1024, 32768)),
+        limits=(
+            LimitStatus("services", 12, 4096, "limits.services"),
+            LimitStatus("destinations", 95, 100, "limits.destinations"),
+        ),
+        tables=(TableStatus("interfaces", 1, 1024, 32768), TableStatus("destinations", 95, 113, 64_000, "limits.destinations")),
+        memory=96_768,
     )
     assert render.status(status, NOW) == (
         "fairlead 0.1.0 on eth0 (native, of bond0), eth1 (native, of bond0, inactive), up 1 h 1 min, config /etc/fairlead.yaml\n"
@@ -85,10 +111,13 @@ def test_tunnels_in_trouble_and_full_tables_show() -> None:
         "TUNNEL TO  KIND  PORT  ERRORS  LAST\n"
         "10.2.0.11  gue   6080    1.2k  host unreachable (says 10.1.0.1), 5 s ago\n"
         "\n"
-        "TABLE         USED  ROWS  BYTES\n"
-        "destinations    95   100   6.4k\n"
+        "LIMIT         USED     OF  KEY TO RAISE\n"
+        "services        12  4,096  limits.services\n"
+        "destinations    95    100  limits.destinations\n"
         "\n"
-        "# table destinations is 95 % full: raise `limits.destinations`\n"
+        "MEMORY 96.8k octets in the kernel: destinations 64k, interfaces 32.8k\n"
+        "\n"
+        "# 95 of 100 destinations are in use: raise `limits.destinations`\n"
     )
 
 

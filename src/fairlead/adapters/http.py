@@ -45,6 +45,7 @@ from fairlead.model import Status
 SOCKET_MODE = 0o660
 DIRECTORY_MODE = 0o750
 BACKLOG = 128
+ASK_WITHIN = 0.05  # seconds from a client's connection to its question, when a restart is due
 LARGEST_BODY = 64 << 20  # bytes
 _LONGEST_NAME = 64
 
@@ -254,11 +255,18 @@ class Server:
             if not self._kept and self._path.stat().st_ino == self._inode:
                 self._path.unlink()
 
-    def keep(self) -> int:
-        """A second descriptor of the listening socket: whoever asks after `close` waits for the one who serves it next."""
+    async def keep(self) -> int:
+        """A second descriptor of the listening socket: whoever asks from now on waits for the one who serves it next.
+
+        Who is in already has a moment to ask: closed with an unread question, a connection would be reset.
+        """
         assert self._listening is not None
         self._kept = True
-        return os.dup(self._listening.fileno())
+        kept = os.dup(self._listening.fileno())
+        for server in self._server.servers:
+            server.close()
+        await asyncio.sleep(ASK_WITHIN)
+        return kept
 
     def _bind(self) -> socket.socket:
         if self._inherited >= 0:

@@ -1,8 +1,12 @@
-"""Where events go: one line each on standard error, and the last thousand kept for the API."""
+"""Where events go: one line each on standard error, and the last thousand kept for the API.
+
+Whoever reads standard error may stop reading: a line for which a pipe has no room is dropped and counted, never waited for.
+"""
 
 from __future__ import annotations
 
 import collections
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +33,7 @@ class Log:
         self._quietest = quietest
         self._clock = clock
         self._kept: collections.deque[tuple[float, Event]] = collections.deque(maxlen=KEPT)
+        self._dropped = 0
 
     def __call__(self, event: Event) -> None:
         """Keep and write one event."""
@@ -44,8 +49,20 @@ class Log:
     def _write(self, at: float, event: Event) -> None:
         stamp = datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
         text = str(event).replace("\n", "\n    ")
+        if not self._room():
+            self._dropped += 1
+            return
+        if self._dropped:
+            text, self._dropped = f"{text}\n    before this, {self._dropped} lines were dropped: nobody read them", 0
         try:
             self._out.write(f"{stamp} {_WORDS[event.severity]:<7} {text}\n")
             self._out.flush()
         except (OSError, ValueError):  # a closed terminal must not end the daemon
             pass
+
+    def _room(self) -> bool:
+        """Whether a write returns at once: a pipe is called writable while it has room for 4 KiB (pipe(7)); files always are."""
+        try:
+            return bool(select.select((), (self._out.fileno(),), (), 0)[1])
+        except (OSError, ValueError):  # no descriptor behind it, or a closed one
+            return True

@@ -81,6 +81,7 @@ def bpf_file_system(path: str) -> BpfFileSystem:
         mount.point,
         outlives=not above or any(m.device == mount.device for m in above),
         writable=os.access(where, os.W_OK | os.X_OK, effective_ids=True),
+        passable=os.access(mount.point, os.X_OK, effective_ids=True),
     )
 
 
@@ -121,9 +122,10 @@ def _clock(state: str) -> Clock:
     return Clock(at, _synchronised(), float(hardware) if hardware.isdigit() else None, max(stamps, default=None))
 
 
-def _synchronised() -> bool:
-    """What the kernel thinks of its own clock; an empty `struct timex` asks and changes nothing."""
-    return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != _TIME_ERROR)
+def _synchronised() -> bool | None:
+    """What the kernel thinks of its own clock; an empty `struct timex` changes nothing. None where asking is forbidden."""
+    state = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
+    return None if state < 0 else state != _TIME_ERROR
 
 
 def _user() -> str:

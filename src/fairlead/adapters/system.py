@@ -16,6 +16,7 @@ NATIVE_ATTACH_HINT = (
     "some drivers drop the link for seconds when a native XDP program is attached "
     "(`--confirm SECONDS` detaches again unless `fairlead confirm` comes in time, `--generic` avoids it)"
 )
+BEAT = "WATCHDOG=1"
 _INSTANCE = "\0fairlead-instance"  # an abstract address: one for each network namespace, gone with its process
 
 
@@ -132,11 +133,15 @@ def reloading() -> str:
 
 
 def notify(state: str) -> None:
-    """Tell the service manager (sd_notify(3)); nothing happens where there is none."""
+    """Tell the service manager (sd_notify(3)); nothing happens where there is none.
+
+    One that reads nothing, so that its queue is full, holds us up for a second at most, and by a mere beat not at all.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as out, contextlib.suppress(OSError):
+        out.settimeout(0.0 if state == BEAT else 1.0)
         out.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 

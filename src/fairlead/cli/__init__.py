@@ -68,22 +68,21 @@ def fairlead() -> None:
 @_state
 @click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
 @click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
-@click.option("--trial", is_flag=True, hidden=True, help="Only say whether this version would start: `fairlead restart` asks.")
+@click.option("--trial", is_flag=True, help="Only say whether this version could take over: `fairlead restart` asks so.")
 def run(config: str, interfaces: tuple[str, ...], *, trial: bool, **options: Any) -> None:
     """Run the balancer with CONFIG in the foreground.
 
     INTERFACEs given here win over those that CONFIG names. SIGHUP, SIGUSR2 and SIGINT read CONFIG again; SIGTERM and SIGQUIT
     withdraw all routes and stop. The data plane forwards on without the daemon, until `fairlead detach`.
     """
-    from fairlead import daemon
+    from fairlead import daemon, preflight
     from fairlead.cli import online
     from fairlead.errors import ConfigError, FairleadError
-    from fairlead.preflight import Options
 
     try:
-        wanted = Options(config, interfaces, **options)
+        wanted = preflight.Options(config, interfaces, **options)
         if trial:
-            print(daemon.trial(wanted))
+            print(preflight.trial(wanted))
             return
         sys.exit(daemon.run_daemon(wanted))
     except ConfigError as e:

@@ -55,6 +55,7 @@ def doctor(path: str | None, interfaces: Sequence[str], places: tuple[str, str],
 def detach(socket: str, bpffs: str, state: str) -> int:
     """`fairlead detach`."""
     from fairlead.adapters import plumbing, system
+    from fairlead.adapters.kept import KeptTotals
     from fairlead.adapters.kernel import detach_all
     from fairlead.adapters.offloads import Offloads
     from fairlead.doctor import missing_rights
@@ -68,6 +69,7 @@ def detach(socket: str, bpffs: str, state: str) -> int:
         if problem:
             return complain(problem)
         done = [*detach_all(bpffs), *asyncio.run(plumbing.remove()), *Offloads(state).restore()]
+        KeptTotals(state, bpffs).remove()
     except FairleadError as e:
         return complain(str(e))
     finally:

@@ -42,18 +42,32 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ask(path: str, method: str, target: str, body: bytes | None = None, within: float = 30.0) -> tuple[int, bytes]:
-    """Status code and body; NoDaemon when there is no answer within so many seconds. Who uses sudo is named."""
+    """Status code and body; NoDaemon when there is no answer within so many seconds. Who uses sudo is named.
+
+    A question that changes nothing is asked once more where the daemon hung up: it may just be handing over to its successor.
+    """
+    try:
+        try:
+            return _asked(path, method, target, body, within)
+        except (ConnectionResetError, BrokenPipeError):
+            if method != "GET":
+                raise
+            return _asked(path, method, target, body, within)
+    except (FileNotFoundError, ConnectionRefusedError):
+        hint = "`fairlead run CONFIG` starts one, --socket names another"
+        raise NoDaemon(f"no fairlead daemon runs here: nobody answers on {path} ({hint})") from None
+    except PermissionError:
+        raise NoDaemon(f"no permission to ask the daemon on {path} (run it with sudo)") from None
+    except (OSError, http.client.HTTPException) as e:
+        raise NoDaemon(f"the daemon on {path} gave no answer: {e or type(e).__name__}") from None
+
+
+def _asked(path: str, method: str, target: str, body: bytes | None, within: float) -> tuple[int, bytes]:
     connection, user = _UnixConnection(path, within), os.environ.get("SUDO_USER", "")
     try:
         connection.request(method, target, body, {"fairlead-user": user} if user.isascii() and user else {})
         answer = connection.getresponse()
         return answer.status, answer.read()
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise NoDaemon(f"no fairlead daemon runs here: nobody answers on {path}") from None
-    except PermissionError:
-        raise NoDaemon(f"no permission to ask the daemon on {path} (run it with sudo)") from None
-    except (OSError, http.client.HTTPException) as e:
-        raise NoDaemon(f"the daemon on {path} gave no answer: {e or type(e).__name__}") from None
     finally:
         connection.close()
 
@@ -132,6 +146,7 @@ def post(path: str, target: str) -> int:
 
 def restart(path: str) -> int:
     """`fairlead restart`: returns once the successor answers."""
+    consequence = ""
     try:
         _, body = ask(path, "GET", "/v1/status")
         before = json.loads(body).get("started")
@@ -140,6 +155,7 @@ def restart(path: str) -> int:
         if code != 200:
             return complain(str(found.get("error", found)))
         print(found["says"])
+        consequence = "\nits log says why; the data plane forwards on"
         now, until = before, time.monotonic() + _RESTART_WITHIN
         while now == before and time.monotonic() < until:
             time.sleep(_POLL)
@@ -147,7 +163,7 @@ def restart(path: str) -> int:
             found = json.loads(body)
             now = found.get("started")
     except NoDaemon as e:
-        return complain(f"{e}\nits log says why; the data plane forwards on")
+        return complain(f"{e}{consequence}")
     if now == before:
         return complain(f"the daemon did not restart within {_RESTART_WITHIN:g} s")
     print(f"fairlead {found['version']} runs")

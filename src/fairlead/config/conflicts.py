@@ -133,10 +133,9 @@ def _oddities(service: Service) -> Iterator[tuple[str, str]]:
         yield "has no server with a weight above 0: no new flow is served", "give one of them a weight; 1 is the default"
     mains = sum(not b.backup for b in service.backends)
     if mains < len(service.backends):
-        if service.need == 0:
-            yield "needs no server, so it never uses those with `backup: true`", "write a `need`"
-        elif mains < service.need <= len(service.backends):
-            yield f"needs {service.need} servers and has {mains} beside its backups: they always get flows", "lower `need`"
+        least = max(1, service.need)  # the backups of a service that needs nothing wait until nobody is left
+        if mains < least <= len(service.backends):
+            yield f"has {mains} of {least} servers that it needs beside its backups: these always get flows", "lower `need`"
     if service.on_down is OnDown.RESET and not service.track:
         yield "has `on-down: reset`, but does not remember flows: none can be reset", "remove `track: false` or the reset"
 

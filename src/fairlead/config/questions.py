@@ -83,17 +83,20 @@ def _header_value(value: Value) -> str | None:
 
 
 def pattern(value: Value) -> str | None:
-    """A regular expression in Python's syntax, as re.search() takes it."""
+    """A regular expression in Python's syntax over octets: what is not ASCII is written as octets, no encoding is guessed."""
     text = words(value, "a regular expression")
     if text is None:
         return None
     if len(text) > _PATTERN_MOST:
         value.error(f"{value.label} is longer than {_PATTERN_MOST} characters", "search for less")
         return None
+    if not text.isascii():
+        value.error(f"{value.label} is not ASCII", r"write octets: \xc3\xa4 is an ä in UTF-8, \xe4 in Latin-1")
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what later versions of Python may take otherwise
-            re.compile(text)
+            re.compile(text.encode())
     except (re.error, OverflowError, RecursionError) as error:
         value.error(f"{value.label} is not a regular expression: {error}", "Python's syntax; a plain word is one, too")
         return None

@@ -15,13 +15,15 @@ _CONTAINERS = (dict, Counter, list, set, deque, bytearray)
 T = TypeVar("T")
 
 
-def twin(root: T, instead: dict[int, Any], ours: Callable[[type], bool]) -> T:
+def twin(root: T, instead: dict[int, Any], ours: Callable[[type], bool]) -> tuple[T, Callable[[], None]]:
     """A copy of `root` and of all that it leads to. `instead` maps ids of objects to what stands for them in the copy.
 
-    `ours` says of which classes instances are copied; those of others are shared.
+    `ours` says of which classes instances are copied; those of others are shared. Call what comes with it when the copy is not
+    needed any more: it takes it apart, which a search for cycles through all there is would otherwise have to do.
     """
-    made: T = _Copier(dict(instead), ours).of(root)
-    return made
+    copier = _Copier(dict(instead), ours)
+    made: T = copier.of(root)
+    return made, copier.take_apart
 
 
 class _Copier:
@@ -31,6 +33,7 @@ class _Copier:
         self._made = made
         self._ours = ours
         self._changes: dict[type, bool] = {}
+        self._instances: list[Any] = []
 
     def of(self, value: Any) -> Any:
         """The copy of one object, the object itself where nothing about it can change."""
@@ -41,6 +44,13 @@ class _Copier:
         made: Any = self._copied(value)
         self._made[id(value)] = made
         return made
+
+    def take_apart(self) -> None:
+        """Nothing of the copy leads to anything any more."""
+        for each in self._instances:
+            getattr(each, "__dict__", {}).clear()
+        self._instances.clear()
+        self._made.clear()
 
     def _mutable(self, kind: type) -> bool:
         found = self._changes.get(kind)
@@ -72,6 +82,7 @@ class _Copier:
     def _instance(self, value: Any) -> Any:
         made: Any = object.__new__(type(value))
         self._made[id(value)] = made  # before its parts: they may lead back to it
+        self._instances.append(made)
         names = [*getattr(value, "__dict__", ()), *(n for kind in type(value).__mro__ for n in getattr(kind, "__slots__", ()))]
         for name in names:
             if hasattr(value, name):

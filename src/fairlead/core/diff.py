@@ -18,7 +18,7 @@ from fairlead.core.hashes import known, unmapped
 from fairlead.core.ids import FullError, Item, Kind, Move, place
 from fairlead.core.maglev import permutation
 from fairlead.core.plan import State
-from fairlead.core.rows import RegistryRow, RowKey, named, parsed
+from fairlead.core.rows import RegistryRow, RowKey, is_vip, named, parsed
 from fairlead.core.steps import Chain, Tools
 from fairlead.core.tables import Fill, Have
 from fairlead.core.wants import WantDestination, WantService
@@ -76,6 +76,8 @@ class ServiceDiff:
         row = self.have.destinations[number] if number else None
         if row is not None and row.service != service:
             row = None  # of a service that was removed half-way: it goes, and a new one takes its place
+        if row is not None and not hop and want.hop:
+            hop = row.hop  # no room for the new one yet: better the old way than none
         if row is None:
             number = self._new_destination(want, hop)
         else:
@@ -295,7 +297,7 @@ def remove_destinations(have: Have, key: RowKey, wanted: set[bytes], chain: Chai
 def remove_service(have: Have, key: RowKey) -> Chain:
     """Nobody wants this service any more: unpoint it, then its destinations are gone."""
     chain = Chain(("service", key), parsed(key))
-    if key in have.places:
+    if key in have.places and not is_vip(key):
         chain.add(f"remove {named(key)}", *unpoint(have, key))
     remove_destinations(have, key, set(), chain)
     return chain

@@ -65,8 +65,11 @@ def vip_rows(have: Have) -> dict[RowKey, int]:
 
 
 def removed_services(have: Have, wanted: Iterable[RowKey]) -> list[RowKey]:
-    """Keys of rows and destinations of services that nobody wants, in a stable order."""
-    there = {key for key in (have.places.keys() | have.owned.keys()) if not is_vip(key)}
+    """Keys of rows and destinations of services that nobody wants, in a stable order.
+
+    No destination belongs to a VIP's own row; one that says so was written by somebody else, and goes.
+    """
+    there = {key for key in have.places if not is_vip(key)} | have.owned.keys()
     return sorted(there.difference(wanted))
 
 

@@ -21,6 +21,7 @@ JUMP = 60.0  # seconds by which two clocks may differ
 _SYS_ADMIN, _NET_RAW = 21, 13
 _NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _RAW_CHECKS = frozenset(["syn", "icmp"])
+_SUDO = "run it with sudo, or as the systemd unit does"
 
 
 def ok(topic: str, says: str) -> Finding:
@@ -67,11 +68,11 @@ def rights(capabilities: int, config: Config | None = None) -> Finding:
     if capabilities >> _SYS_ADMIN & 1:  # it includes the newer two (Linux 5.8)
         missing = [name for name in missing if name == "CAP_NET_ADMIN"]
     if missing:
-        return fail("rights", f"needs root, or the capabilities it lacks: {', '.join(missing)} (run it with sudo)")
+        return fail("rights", f"needs root, or the capabilities it lacks: {', '.join(missing)}", _SUDO)
     asking = {check.type for service in config.services for check in service.checks} if config else set()
     if asking & _RAW_CHECKS and not capabilities >> _NET_RAW & 1:
         kinds = " and ".join(sorted(asking & _RAW_CHECKS))
-        return fail("rights", f"{kinds} checks need the capability that it lacks: CAP_NET_RAW (run it with sudo)")
+        return fail("rights", f"{kinds} checks need the capability that it lacks: CAP_NET_RAW", _SUDO)
     return ok("rights", "every capability that is needed is there")
 
 
@@ -80,14 +81,15 @@ def kernel(release: str) -> Finding:
     numbers = tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in release.split(".")[:2])
     floor = ".".join(map(str, KERNEL_FLOOR))
     if numbers < KERNEL_FLOOR:
-        return fail("kernel", f"needs Linux {floor} or newer, this is {release}")
+        return fail("kernel", f"needs Linux {floor} or newer, this is {release}", "install and boot a newer kernel")
     return ok("kernel", f"Linux {release}")
 
 
 def type_information(there: bool) -> Finding:
     """Whether the kernel describes its types."""
     if not there:
-        return fail("btf", "needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF=y): /sys/kernel/btf/vmlinux does not exist")
+        says = "needs a kernel with BTF, and /sys/kernel/btf/vmlinux does not exist"
+        return fail("btf", says, "boot a kernel that was built with CONFIG_DEBUG_INFO_BTF=y")
     return ok("btf", "the kernel describes its types")
 
 
@@ -102,7 +104,7 @@ def bpf_file_system(found: BpfFileSystem, user: str = "root") -> Finding:
         extra = "  (`ip netns exec` makes such namespaces)"
         return fail("bpffs", says, f"nsenter --mount --target 1 mount -t bpf bpf {found.point}{extra}")
     if not found.writable:
-        mend = f"sudo install -d -o {user} -m 0700 {found.path}"
+        mend = f"{'' if found.passable else f'sudo chmod a+x {found.point} && '}sudo install -d -o {user} -m 0700 {found.path}"
         return fail("bpffs", f"{user} may not pin anything in {found.path}", mend)
     return ok("bpffs", f"{found.path} is in the BPF file system at {found.point}")
 
@@ -132,10 +134,10 @@ def clock(found: Clock) -> list[Finding]:
     if min(ahead % 900, -ahead % 900) > JUMP:  # whole quarters of an hour: the hardware keeps local time
         says = f"the clock is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the hardware's: one of them jumped"
         findings.append(warn("clock", says, "timedatectl set-ntp true, then hwclock --systohc"))
-    if not found.synchronised:
+    if found.synchronised is False:
         says = "the clock is not synchronised: times in status and log will not match those of other machines"
         findings.append(warn("clock", says, "timedatectl set-ntp true, or install chrony"))
-    return findings or [ok("clock", "the clock is synchronised")]
+    return findings or [ok("clock", "the clock is synchronised" if found.synchronised else "the clock may not be asked")]
 
 
 def _span(seconds: float) -> str:
@@ -146,13 +148,13 @@ def _span(seconds: float) -> str:
 
 
 def descriptors(most: int, config: Config) -> Finding:
-    """Each probe under way is an open file."""
-    asked = {(b.address, s.tunnel, s.key.vip, check.asked()) for s in config.services for check in s.checks for b in s.backends}
-    needed = len(asked) + 256  # and those that the daemon has without any
+    """Each probe under way is an open file. Those that services share are counted more than once: to see that takes too long."""
+    asked = sum(len(service.checks) * len(service.backends) for service in config.services)
+    needed = asked + 256  # and those that the daemon has without any
     if 0 <= most < needed:
-        says = f"{len(asked)} probes may be under way at once, but only {most} files may be open"
+        says = f"{asked} probes may be under way at once, but only {most} files may be open"
         return warn("files", says, f"ulimit -Hn {needed}  (LimitNOFILE={needed} in the systemd unit)")
-    return ok("files", f"{len(asked)} probes may be under way at once, there is room for all")
+    return ok("files", f"{asked} probes may be under way at once, there is room for all")
 
 
 # ------------------------------------------------------------------------------------------------------------------- interfaces
@@ -161,8 +163,8 @@ def descriptors(most: int, config: Config) -> Finding:
 def interfaces(names: Sequence[str], links: Sequence[Link], ours: Collection[int]) -> list[Finding]:
     """What keeps Fairlead from running on these interfaces. `ours` are the indices of those that a program of ours is on."""
     if not names:
-        says = "no interface is named: give one on the command line, or `interfaces:` in the configuration"
-        return [fail("interface", says)]
+        mend = "give one on the command line, or `interfaces:` in the configuration"
+        return [fail("interface", "no interface is named", mend)]
     known = {link.name: link for link in links}
     there = ", ".join(sorted(set(known) - {"lo"})) or "none"
     return [_interface(name, known.get(name), there, ours) for name in names]
@@ -172,7 +174,7 @@ def _interface(name: str, link: Link | None, there: str, ours: Collection[int]) 
     if link is None:
         return fail("interface", f"there is no interface {name}; there are: {there}")
     if not link.mac:
-        return fail("interface", f"{name} has no MAC address: it does not carry Ethernet frames")
+        return fail("interface", f"{name} does not carry Ethernet frames, as it has no MAC address")
     if link.ifindex in ours:
         return ok("program", f"{name} runs Fairlead's XDP program, or what is on it may not be seen")
     if link.foreign_xdp:
@@ -232,30 +234,41 @@ def addresses(config: Config, own: Collection[Address], here: Collection[Address
         if not served or any(a.version == version and not a.is_link_local for a in own):
             continue
         if given is None:
-            says = f"no address: the interface has no IPv{version} address for probes to come from; set `{key}:`"
-            findings.append(fail("address", says))
+            says = f"no address: the interface has no IPv{version} address for probes to come from"
+            findings.append(fail("address", says, f"give it one, or set `{key}:` to another of this machine's"))
         elif given not in here:
             says = f"{key} {given} is not an address of this machine, and the interface has no IPv{version} address"
-            findings.append(fail("address", says))
+            findings.append(fail("address", says, f"ip address add {given} dev INTERFACE, or correct `{key}:`"))
     if config.peers and config.address is None and not any(a.version == 4 for a in own):
-        findings.append(fail("address", "no address: BGP needs an IPv4 address as router id; set `address:`"))
+        says = "no address: BGP needs an IPv4 address as router id"
+        findings.append(fail("address", says, "set `address:`"))
     return findings or [ok("address", "probes have an address to come from")]
 
 
-def vip(address: Address, *, local: bool, error: str) -> Finding | None:
-    """Why this VIP cannot be served, if it cannot: `local` and `error` are what a route look-up for it says."""
+def vip(address: Address, *, local: bool, error: str, holder: str = "") -> Finding | None:
+    """Why this VIP cannot be served, if it cannot: `local` and `error` are what a route look-up for it says.
+
+    `holder` is the interface that has it as its address, "" where only a route says that it is this machine's.
+    """
     if local:
-        says = f"VIP {address} is an address of this machine: it would cut off what listens there; remove it"
-        return fail("vip", f"{says} (ip address show to {address})")
+        says = f"VIP {address} is an address of this machine: it would cut off what listens there"
+        if holder:
+            return fail(
+                "vip", says, f"ip address delete {address}/{address.max_prefixlen} dev {holder}  (ip address show to {address})"
+            )
+        return fail("vip", says, f"remove the route that says so  (ip route show table local match {address})")
     if "blackhole" in error or "unreachable" in error or "prohibited" in error:
-        says = f"VIP {address} cannot be probed, {error}: remove that route from the main table (ip route get {address})"
-        return fail("vip", says)
+        mend = f"remove that route from the main table  (ip route show match {address})"
+        return fail("vip", f"VIP {address} cannot be probed, {error}", mend)
     return None
 
 
-def vips(answers: Mapping[Address, tuple[bool, str]]) -> list[Finding]:
-    """All of them: (local, error) of each."""
-    bad = [found for address, (local, error) in answers.items() if (found := vip(address, local=local, error=error))]
+def vips(answers: Mapping[Address, tuple[bool, str]], holders: Mapping[Address, str]) -> list[Finding]:
+    """All of them: (local, error) of each; `holders` are the interfaces by the addresses that they have."""
+    found = (
+        vip(address, local=local, error=error, holder=holders.get(address, "")) for address, (local, error) in answers.items()
+    )
+    bad = [each for each in found if each]
     return bad or [ok("vip", f"{_many(len(answers), 'VIP')}: neither addresses of this machine nor swallowed by its routes")]
 
 
@@ -265,6 +278,6 @@ def reverse_path(address: Address, name: str, strictness: int) -> Finding:
         ("strict", f"its route does not leave by {name}") if strictness == STRICT else ("loose", "there is no route to it")
     )
     says = f"probes of {address} will go unanswered: rp_filter on {name} is {kind} and {why}"
-    off = f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 (and net.ipv4.conf.all.rp_filter=0)"
-    mend = f"{off}, or give {address} a route out of {name}"
+    off = f"sysctl -w net.ipv4.conf.{name}.rp_filter=0 net.ipv4.conf.all.rp_filter=0"
+    mend = f"{off}  (or give {address} a route out of {name})"
     return warn("rp_filter", says, mend)

@@ -15,6 +15,7 @@ from fairlead.core.health import NOT_CHECKED, Standing, check_status, combine, s
 from fairlead.core.moment import Moment
 from fairlead.core.plan import ServiceFacts
 from fairlead.core.questions import Questions
+from fairlead.core.rows import RegistryRow
 from fairlead.core.tunnels import usable
 from fairlead.model import (
     Address,
@@ -32,17 +33,6 @@ from fairlead.model import (
 UNRESOLVED = NoPath("its path is not known yet")
 
 
-class Past(NamedTuple):
-    """What the registry remembers of a backend: the verdict of its checks since when (Unix time), and its penalty (ns)."""
-
-    healthy: bool
-    since: float
-    penalty: int = 0
-    penalised: int = 0
-    suppressed: bool = False
-    undecided: bool = False
-
-
 class Seen(NamedTuple):
     """How a backend stands at this moment, with the latest words of its checks; `penalty` as of now, `damped` in words."""
 
@@ -56,9 +46,9 @@ Standings = dict[Address, tuple[Standing, ...]]
 
 
 class Facts:
-    """Holds no clock and no tables: `past` looks up what was adopted for a service, by backend as 16 bytes."""
+    """Holds no clock and no tables: `past` looks up what the registry remembers for a service, by backend as 16 bytes."""
 
-    def __init__(self, past: Callable[[ServiceKey], Mapping[bytes, Past]]) -> None:
+    def __init__(self, past: Callable[[ServiceKey], Mapping[bytes, RegistryRow]]) -> None:
         self._past = past
         self._standings: dict[ServiceKey, Standings] = {}
         self._users: dict[Address, list[ServiceKey]] = {}
@@ -67,6 +57,7 @@ class Facts:
         self.paths: Mapping[Address, Path | NoPath] | None = None
         self.services: dict[ServiceKey, ServiceFacts] = {}
         self.questions = Questions()
+        self.vouched: Collection[Address] = ()  # VIPs whose checks had reported to the run that this one goes on from
         self.inherited: dict[ServiceKey, float] = {}  # steady moments since when services that were there before a start are up
 
     # ----------------------------------------------------------------------------------------------------------- configuration
@@ -101,7 +92,7 @@ class Facts:
         past = self._past(service.key)
         fresh = (Standing(trusted, now.wall, NOT_CHECKED, trusted),) * len(service.checks)
         found: Standings = {}
-        remembered: list[Past] = []
+        remembered: list[RegistryRow] = []
         for backend in service.backends:
             address = backend.address
             before = past.get(mapped(address)) if past and not trusted else None
@@ -109,7 +100,9 @@ class Facts:
                 found[address] = known[address]
             elif before is not None:
                 remembered.append(before)
-                found[address] = (Standing(before.healthy, before.since, inherited=not before.undecided),) * len(service.checks)
+                reported, inherited = service.key.vip in self.vouched, not before.undecided
+                standing = Standing(before.healthy, before.since / 1e9, reported=reported, inherited=inherited)
+                found[address] = (standing,) * len(service.checks)
                 at = now.steady_at(before.penalised / 1e9)
                 penalty = Penalty(before.penalty, at, before.penalised, before.suppressed)
                 self._dampers.inherit(service.key, address, penalty)
@@ -119,9 +112,15 @@ class Facts:
             self._inherit(service, remembered, now)
         return found
 
-    def _inherit(self, service: Service, remembered: Iterable[Past], now: Moment) -> None:
-        """Since when the service has had as many healthy backends as it needs: its hold goes on from there."""
-        since = sorted(now.steady_at(p.since) for p in remembered if p.healthy)
+    def _inherit(self, service: Service, remembered: Iterable[RegistryRow], now: Moment) -> None:
+        """Since when the service has had as many healthy backends as it needs: its hold goes on from there.
+
+        A VIP that is announced still, by the run that this one goes on from, has had its hold.
+        """
+        if service.key.vip in self.vouched:
+            self.inherited[service.key] = 0.0
+            return
+        since = sorted(now.steady_at(p.since / 1e9) for p in remembered if p.healthy)
         if since and len(since) >= service.need:
             self.inherited[service.key] = since[max(service.need, 1) - 1]
 

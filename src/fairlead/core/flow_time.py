@@ -42,6 +42,8 @@ def timeouts(constants: Mapping[str, int], geometry: Geometry, wanted: Timeouts)
     for state, seconds in _seconds(wanted).items():
         shift = geometry.coarse_shift if state == "ESTABLISHED" else geometry.fine_shift
         found[constants[f"FLOW_{state}"]] = ticks(seconds, geometry.hz, shift)
+    first, last = constants["FLOW_REFUSED"], constants["FLOW_REFUSED_MOST"]
+    found[first : last + 1] = bytes([found[constants["FLOW_CLOSING"]]]) * (last + 1 - first)  # they are closing, too
     return bytes(found)
 
 

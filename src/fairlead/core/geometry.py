@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from fairlead.model import Geometry, Limits, Timeouts
+from bisect import bisect_right
+
+from fairlead.core.maglev import table_size
+from fairlead.model import Config, Geometry, Limits, Timeouts
 
 _SLOTS_PER_ELEMENT = 16
 _FLOW_WAYS = 8
 _LEAST_BUCKETS = 1 << 16
-# Up to so many backends each may have a next hop of its own; beyond, backends are taken to be shared between services.
-_OWN_NEXTHOPS = 4096
+_IDS = 1 << 20  # of destinations: what a flow word has room for
+_LEAST_SPARE = 64
 
 
 def geometry_for(limits: Limits, timeouts: Timeouts) -> Geometry:
     """Rows that hold what `limits` promises. The shifts are for the `hz` beside them: the kernel's side restates them.
 
     Services stand in a cuckoo table that is at most an eighth full, with a row more for each VIP. Destination 0 and next hop 0
-    are never used. A third more slots than promised, so that a full table can be rebuilt. Twice as many flow words as flows.
+    are never used. An eighth more destinations than promised, for an id rests before it is used again, and as many next hops more
+    than that: each destination may have one of its own, and a change of it needs a new row while the old one is in use. A third
+    more slots than promised, so that a full table can be rebuilt; a service's last element may be part empty. Twice as many flow
+    words as flows.
     """
     plain = Geometry()
     return Geometry(
         services=_power_of_two(8 * limits.services),
-        destinations=limits.destinations + 1,
-        nexthops=max(limits.destinations // 2, min(limits.destinations, _OWN_NEXTHOPS)) + 1,
-        slots=-(-limits.slots * 4 // (3 * _SLOTS_PER_ELEMENT)) + 1,
+        destinations=_destinations(limits.destinations),
+        nexthops=_destinations(limits.destinations) + _spare(limits.destinations),
+        slots=-(-_elements(limits) * 4 // 3) + 1,
         buckets=max(_LEAST_BUCKETS, _power_of_two(-(-2 * limits.flows // _FLOW_WAYS))),
         hz=plain.hz,
         fine_shift=shift_for(max(timeouts.embryonic, timeouts.closing, timeouts.udp), plain.hz),
         coarse_shift=shift_for(timeouts.confirmed, plain.hz),
     )
+
+
+def holds(geometry: Geometry) -> Limits:
+    """The limits that tables of this size keep to: the other way round, as far as it goes."""
+    return Limits(
+        services=geometry.services // 8,
+        destinations=max(bisect_right(range(_IDS), geometry.destinations, key=_destinations) - 1, 0),
+        slots=((geometry.slots - 1) * 3 // 4 - geometry.services // 8) * _SLOTS_PER_ELEMENT,
+        flows=geometry.buckets * _FLOW_WAYS // 2,
+    )
+
+
+def beyond(present: Geometry, config: Config) -> list[str]:
+    """What a configuration needs more than tables that are there hold, a sentence each that names the key to raise."""
+    there = holds(present)
+    needs = {
+        "services": len(config.services),
+        "destinations": sum(len(s.backends) for s in config.services),
+        "slots": sum(s.table_size or table_size(len(s.backends)) for s in config.services),
+    }
+    return [
+        f"the file needs {needed:,} {name}, and the running tables were made for {getattr(there, name):,}: "
+        f"raise `limits.{name}`, then `fairlead detach`, which stops forwarding until the next start, and start again"
+        for name, needed in needs.items()
+        if needed > getattr(there, name)
+    ]
+
+
+def _spare(destinations: int) -> int:
+    return max(_LEAST_SPARE, destinations // 8)
+
+
+def _destinations(limit: int) -> int:
+    """Rows for so many destinations, as far as ids go."""
+    return min(limit + _spare(limit) + 1, _IDS)
+
+
+def _elements(limits: Limits) -> int:
+    return -(-limits.slots // _SLOTS_PER_ELEMENT) + _power_of_two(8 * limits.services) // 8
 
 
 def shift_for(seconds: float, hz: int) -> int:

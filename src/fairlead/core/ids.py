@@ -238,6 +238,13 @@ class Holdings:
         """All of a kind that are in quarantine."""
         return [i for i in (*self._batch, *self._waiting) if i.kind is kind]
 
+    def kept(self, kind: Kind, rows: int) -> bytes:
+        """One bit for each of so many rows, clear for those in quarantine."""
+        bits = bytearray(b"\xff" * -(-rows // 8))
+        for item in self.resting(kind):
+            bits[item.number >> 3] &= ~(1 << (item.number & 7)) & 0xFF
+        return bytes(bits)
+
     def waits(self) -> bool:
         """There is something to collect."""
         return bool(self._waiting or self._batch)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from math import gcd, prod
 
@@ -21,28 +22,30 @@ _SOMEHOW = Path(0, bytes(6), bytes(6), 0)  # of a backend that nobody has asked 
 _SOON = Health(up=True, since=0.0, reason="", reported=True)
 
 
-@dataclass(frozen=True, slots=True)
 class Table:
-    """A service's slots: backends as 16 bytes, and for each slot a u32 index of one of them."""
+    """A service's slots: for each a u32 number, and the backend (16 bytes) that each number stands for."""
 
-    backends: tuple[bytes, ...]
-    slots: bytes
+    def __init__(self, slots: bytes, backend_of: Mapping[int, bytes]) -> None:
+        self.slots = slots
+        self.size = len(slots) // 4
+        self.words = memoryview(slots).cast("I")
+        self.backend_of = backend_of
 
-    @property
-    def size(self) -> int:
-        """Slots."""
-        return len(self.slots) // 4
-
+    @cached_property
     def shares(self) -> dict[bytes, float]:
         """Of each backend, 0 to 1."""
-        counts = Counter(memoryview(self.slots).cast("I"))
         found: dict[bytes, float] = {}
-        for number, times in counts.items():
-            found[self.backends[number]] = found.get(self.backends[number], 0.0) + times / self.size
+        for number, times in Counter(self.words).items():
+            backend = self.backend_of.get(number, b"")
+            found[backend] = found.get(backend, 0.0) + times / self.size
         return found
 
+    def same(self, other: Table) -> bool:
+        """Every slot has the same backend."""
+        return self.size == other.size and (self is other or steady((self, other)) == self.shares)
 
-_EMPTY = Table((), b"")
+
+_EMPTY = Table(b"", {})
 
 
 def present(have: Have, key: RowKey) -> Table:
@@ -50,17 +53,16 @@ def present(have: Have, key: RowKey) -> Table:
     row = have.service(key)
     if row is None or not row.size:
         return _EMPTY
-    ids = memoryview(have.region(row.base, row.size)).cast("I")
-    numbers = {number: i for i, number in enumerate(sorted(set(ids)))}
-    backends = tuple(have.destinations[n].backend if n in have.destinations else b"" for n in numbers)
-    slots = b"".join([numbers[n].to_bytes(4, "little") for n in ids])
-    return Table(backends, slots)
+    slots = bytes(have.region(row.base, row.size))
+    owned = have.owned.get(key, {})
+    return Table(slots, {number: backend for backend, number in owned.items()})
 
 
 def expected(facts: ServiceFacts, new: Collection[Address], tools: Tools) -> Table:
     """A service's slots once every backend that is `new` has come up."""
     service = facts.service
-    fresh = [b.address in new for b in service.backends]
+    asked = frozenset(new)
+    fresh = [b.address in asked for b in service.backends]
     healths = tuple(_SOON if n else h for n, h in zip(fresh, facts.healths, strict=True))
     paths = tuple(_SOMEHOW if n and isinstance(p, NoPath) else p for n, p in zip(fresh, facts.paths, strict=True))
     plan = plan_service(replace(facts, healths=healths, paths=paths))
@@ -70,7 +72,7 @@ def expected(facts: ServiceFacts, new: Collection[Address], tools: Tools) -> Tab
     size = service.table_size or table_size(len(service.backends))
     chosen = [backend for _, backend in nodes]
     slots = indices(tools, service.scheduler, size, [(b.address, b.weight) for b in chosen])
-    return Table(tuple(known(b.address).packed for b in chosen), slots)
+    return Table(slots, {number: known(b.address).packed for number, b in enumerate(chosen)})
 
 
 def slots_moved(tables: Sequence[Table]) -> int:
@@ -79,10 +81,10 @@ def slots_moved(tables: Sequence[Table]) -> int:
     To a table of another size a flow goes as if by chance, for its hash modulo one size says nothing of that modulo the other
     where they have no common divisor: what is expected then, and all of them otherwise.
     """
-    first, *others = [t for i, t in enumerate(tables) if not i or t != tables[i - 1]]
-    if any(t.size != first.size for t in others):
-        return round(first.size * (1 - _kept_by_chance((first, *others))))
-    return first.size - round(first.size * sum(_steady((first, *others)).values())) if first.size else 0
+    first = tables[0]
+    if any(t.size != first.size for t in tables):
+        return round(first.size * (1 - _kept_by_chance(tables)))
+    return first.size - round(first.size * sum(steady(tables).values()))
 
 
 def _kept_by_chance(tables: Sequence[Table]) -> float:
@@ -91,19 +93,22 @@ def _kept_by_chance(tables: Sequence[Table]) -> float:
     if 0 in sizes or any(gcd(a, b) > 1 for a, b in combinations(sizes, 2)):
         return 0.0
     by_size = {size: [t for t in tables if t.size == size] for size in sizes}
-    shares = [_steady(same) for same in by_size.values()]
+    shares = [steady(same) for same in by_size.values()]
     return sum(prod(share.get(backend, 0.0) for share in shares) for backend in shares[0])
 
 
-def _steady(tables: Sequence[Table]) -> dict[bytes, float]:
+def steady(tables: Sequence[Table]) -> Mapping[bytes, float]:
     """The share of slots, by backend, that have it in all of these tables of one size."""
-    words = [memoryview(t.slots).cast("I") for t in tables]
+    first = tables[0]
+    others = [t for i, t in enumerate(tables) if i and t is not tables[i - 1]]
+    if not others or not first.size:
+        return first.shares
     kept: Counter[bytes] = Counter()
-    for at, times in Counter(zip(*words, strict=True)).items():
-        backends = {t.backends[n] for t, n in zip(tables, at, strict=True)}
+    for at, times in Counter(zip(first.words, *(t.words for t in others), strict=True)).items():
+        backends = {t.backend_of.get(n, b"") for t, n in zip((first, *others), at, strict=True)}
         if len(backends) == 1:
             kept[backends.pop()] += times
-    return {backend: times / tables[0].size for backend, times in kept.items()}
+    return {backend: times / first.size for backend, times in kept.items()}
 
 
 def follows(have: Have, number: int) -> bool:
@@ -131,9 +136,9 @@ def service_change(key: RowKey, before: Before, after: Have, end: Table | None) 
     owned = before.have.owned.get(key, {})
     lost = {b: before.of(n) for b, n in owned.items() if follows(before.have, n) and not follows(after, n)}
     moved = slots_moved((first, then, last))
-    if not moved and not sum(lost.values()) and last == first:
+    if not moved and not sum(lost.values()) and last.same(first):
         return None
-    shares, to = first.shares(), last.shares()
+    shares, to = first.shares, last.shares
     every = sorted({*owned, *to, *shares} - {b""}, key=lambda b: known(unmapped(b)).order)
     backends = tuple(
         BackendShare(

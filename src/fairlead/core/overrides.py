@@ -28,17 +28,32 @@ def _service(service: Service, overrides: dict[Address, list[Override]]) -> Serv
     if not any(b.address in overrides for b in service.backends):
         return service
     backends = tuple(_backend(b, service.key, overrides.get(b.address, ())) for b in service.backends)
-    return replace(service, backends=backends)
+    return replace(service, backends=backends) if backends != service.backends else service
 
 
 def _backend(backend: Backend, key: ServiceKey, overrides: Iterable[Override]) -> Backend:
-    """What is said for all services first, what is said for this one over it."""
-    found = sorted((o for o in overrides if o.service in {None, key}), key=lambda o: o.service is not None)
-    for each in found:
-        state = backend.state if each.state is None else each.state
-        weight = backend.weight if each.weight is None else each.weight
-        backend = replace(backend, state=state, weight=weight, override=each)
-    return backend
+    """What is said for this service over what is said for all of them; both sign it where both have a part."""
+    found = {o.service: o for o in overrides if o.service in {None, key}}
+    if not found:
+        return backend
+    general, own = found.get(None), found.get(key)
+    whole = _joined(general, own) if general is not None and own is not None else own or general
+    assert whole is not None
+    state = backend.state if whole.state is None else whole.state
+    weight = backend.weight if whole.weight is None else whole.weight
+    return replace(backend, state=state, weight=weight, override=whole)
+
+
+def _joined(general: Override, own: Override) -> Override:
+    if (general.state is None or own.state is not None) and (general.weight is None or own.weight is not None):
+        return own
+    return replace(
+        own,
+        state=general.state if own.state is None else own.state,
+        weight=general.weight if own.weight is None else own.weight,
+        who=own.who if own.who == general.who else f"{general.who} and {own.who}",
+        at=max(own.at, general.at),
+    )
 
 
 def says(override: Override) -> str:

@@ -47,16 +47,17 @@ class Planner:
     ) -> Iterator[ServiceKey]:
         """Plan every service whose facts are another object than the last time; yields after each, and those that are no more.
 
-        `inherited`: the steady moments since when services were up that have not been planned before, if they were.
+        Until all are planned, `services` are those of the last time. `inherited`: the steady moments since when services were up
+        that have not been planned before, if they were.
         """
-        old, self.services = self.services, {}
+        old, new = self.services, dict[ServiceKey, Planned]()
         for key, facts in services.items():
             before = old.get(key)
             if before is not None and before.facts is facts:
-                self.services[key] = before
+                new[key] = before
                 continue
             plan = plan_service(facts)
-            self.services[key] = Planned(facts, plan, want_service(plan, self._rows))
+            new[key] = Planned(facts, plan, want_service(plan, self._rows))
             if not plan.up:
                 self._up.pop(key, None)
             elif key not in self._up:
@@ -65,7 +66,8 @@ class Planner:
                 self._say_changes(before.plan, plan, now)
             self._say_rules(before.plan if before is not None else None, plan)
             yield key
-        for key in old.keys() - self.services.keys():
+        self.services = new
+        for key in old.keys() - new.keys():
             self._up.pop(key, None)
             yield key
 

@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from fairlead.core.facts import Seen
-from fairlead.core.hashes import known
+from fairlead.core.geometry import holds
+from fairlead.core.hashes import known, unmapped
 from fairlead.core.ids import Kind
 from fairlead.core.overrides import described
 from fairlead.core.plan import BackendPlan, ServicePlan, State
-from fairlead.core.rows import service_key
+from fairlead.core.rows import is_vip, service_key
 from fairlead.core.steps import LIMIT_OF
 from fairlead.core.tables import Have
-from fairlead.model import Address, BackendStatus, ServiceKey, ServiceStatus, TableStatus, VipStatus
+from fairlead.core.totals import NONE, Counters, Rest, plus, since_base
+from fairlead.model import Address, BackendStatus, Config, LimitStatus, ServiceKey, ServiceStatus, TableStatus, VipStatus
 
-Counters = tuple[int, int, int]
-_NONE = (0, 0, 0)
 _LIMITS = {
     "services": LIMIT_OF[Kind.SERVICE],
     "slots": LIMIT_OF[Kind.REGION],
     "destinations": LIMIT_OF[Kind.DESTINATION],
+    "counters": LIMIT_OF[Kind.DESTINATION],
+    "registry": LIMIT_OF[Kind.DESTINATION],
     "nexthops": LIMIT_OF[Kind.NEXT_HOP],
+    "flows": "limits.flows",
 }
-CountersOf = Callable[[Sequence[int]], Sequence[Counters]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Report:
 
     vips: tuple[VipStatus, ...]
     services: tuple[ServiceStatus, ...]
+    limits: tuple[LimitStatus, ...]
     tables: tuple[TableStatus, ...]
     tables_hash: str
     repairs: int
@@ -42,9 +45,10 @@ class Report:
 def counted(have: Have, view: memoryview, first: int, count: int) -> list[Counters]:
     """What `count` ids from `first` on have counted so far, over all CPUs; `view` is the table of counters."""
     starts = range(first, have.geometry.cpus * have.geometry.destinations, have.geometry.destinations)
+    width, nothing = have.rows.size["counters"], bytes(count * have.rows.size["counters"])
+    if all(view[start * width : (start + count) * width] == nothing for start in starts):
+        return [NONE] * count
     cpus = [have.rows.read_cells(view, start, count) for start in starts]
-    if not any(any(cell) for cells in cpus for cell in cells):
-        return [_NONE] * count
     return [(sum(p), sum(o), sum(f)) for p, o, f in (zip(*cells, strict=True) for cells in zip(*cpus, strict=True))]
 
 
@@ -68,19 +72,20 @@ def service_status(
     have: Have,
     plan: ServicePlan,
     seen: Callable[[Address], Seen | None],
-    counters: CountersOf,
+    rest: Rest,
     flows: Sequence[int],
     applied: str,
 ) -> ServiceStatus:
-    """One service with its backends; counters are those of the present owner of each id."""
+    """One service with its backends; these have the counters of the present owner of their id, the sums have the rest too."""
     service, key = plan.service, plan.service.key
     name = service_key(key)
     row, owned = have.service(name), have.owned.get(name, {})
     ids = [owned.get(known(b.backend.address).packed, 0) for b in plan.backends]
     in_use = [number for number in ids if number]
-    counts = dict(zip(in_use, counters(in_use), strict=True)) if in_use else {}
+    counts = dict(zip(in_use, rest.counters(in_use), strict=True)) if in_use else {}
     pairs = zip(plan.backends, ids, strict=True)
-    backends = tuple([_backend(have, key.port, b, n, seen(b.backend.address), counts.get(n, _NONE), flows) for b, n in pairs])
+    backends = tuple([_backend(have, key.port, b, n, seen(b.backend.address), counts.get(n, NONE), flows) for b, n in pairs])
+    packets, octets, made = rest.of(name, in_use)
     return ServiceStatus(
         name=service.name,
         vip=str(key.vip),
@@ -92,10 +97,10 @@ def service_status(
         available=plan.available,
         slots=row.size if row is not None else 0,
         backends=backends,
-        packets=sum(b.packets for b in backends),
-        bytes=sum(b.bytes for b in backends),
+        packets=packets + sum(b.packets for b in backends),
+        bytes=octets + sum(b.bytes for b in backends),
         flows=sum(b.flows for b in backends),
-        new_flows=sum(b.new_flows for b in backends),
+        new_flows=made + sum(b.new_flows for b in backends),
         panic=plan.panic,
         backups=plan.backups,
         applied=applied,
@@ -106,11 +111,10 @@ def _backend(
     have: Have, port: int, plan: BackendPlan, number: int, seen: Seen | None, counts: Counters, flows: Sequence[int]
 ) -> BackendStatus:
     since = seen.health.since if seen is not None else 0.0
-    packets, octets, made = counts
     if number:
         registry = have.registry(number)
-        since, (a, b, c) = registry.since / 1e9, registry.base
-        packets, octets, made = max(packets - a, 0), max(octets - b, 0), max(made - c, 0)
+        since, counts = registry.since / 1e9, since_base(counts, registry.base)
+    packets, octets, made = counts
     return BackendStatus(
         address=known(plan.backend.address).text,
         port=port,
@@ -140,26 +144,59 @@ def _reason(plan: BackendPlan, seen: Seen | None) -> str:
     return seen.damped if plan.state is State.DRAIN and plan.by_damping else f"{reason}; {seen.damped}"
 
 
-def with_totals(vips: Iterable[VipStatus], services: Iterable[ServiceStatus]) -> tuple[VipStatus, ...]:
-    """VIPs with the sums over their services."""
-    sums: dict[str, list[int]] = {}
+def with_totals(
+    vips: Iterable[VipStatus], services: Iterable[ServiceStatus], rest: Rest, configured: Iterable[ServiceKey]
+) -> tuple[VipStatus, ...]:
+    """VIPs with the sums over their services, those included that are not configured any more."""
+    sums: dict[str, Counters] = {}
+    flows: dict[str, int] = {}
     for s in services:
-        so_far = sums.get(s.vip, [0, 0, 0, 0])
-        sums[s.vip] = [a + b for a, b in zip(so_far, (s.packets, s.bytes, s.flows, s.new_flows), strict=True)]
-    return tuple(VipStatus(v.address, v.state, v.announced, v.reason, *sums.get(v.address, ())) for v in vips)
+        sums[s.vip] = plus(sums.get(s.vip, NONE), (s.packets, s.bytes, s.new_flows))
+        flows[s.vip] = flows.get(s.vip, 0) + s.flows
+    for key in rest.keys().difference(map(service_key, configured)):
+        vip = str(unmapped(key[:16]))
+        sums[vip] = plus(sums.get(vip, NONE), rest.of(key))
+    return tuple(_vip(v, sums.get(v.address, NONE), flows.get(v.address, 0)) for v in vips)
 
 
-def table_status(have: Have, flows: Sequence[int]) -> tuple[TableStatus, ...]:
-    """Use of each table, in its own rows; slots in elements of 16. What rests in quarantine counts as used."""
-    geometry, size = have.geometry, have.rows.size
-    used: Mapping[str, tuple[int, int]] = {
-        "services": (len(have.services), geometry.services),
-        "slots": (have.holdings.regions.used, geometry.slots),
-        "destinations": (len(have.destinations), geometry.destinations),
-        "nexthops": (len(have.hop_rows), geometry.nexthops),
-        "interfaces": (len(have.interfaces), have.rows.constants["INTERFACE_ROWS"]),
+def _vip(vip: VipStatus, counts: Counters, flows: int) -> VipStatus:
+    packets, octets, made = counts
+    return VipStatus(vip.address, vip.state, vip.announced, vip.reason, packets, octets, flows, made)
+
+
+def limit_status(have: Have, config: Config | None, flows: Sequence[int]) -> tuple[LimitStatus, ...]:
+    """The use of each limit, in the units of the configuration; where the tables were made for less, theirs is the limit."""
+    if config is None:
+        return ()
+    rows = [have.services[at] for key, at in have.places.items() if not is_vip(key)]
+    used = {
+        "services": len(rows),
+        "destinations": sum(map(len, have.owned.values())),
+        "slots": sum(row.size for row in rows),
+        "flows": sum(flows),
     }
-    rows = [TableStatus(table, n, limit, limit * size[table], _LIMITS.get(table, "")) for table, (n, limit) in used.items()]
-    ways = have.rows.constants["FLOW_WAYS"]
-    words = TableStatus("flows", sum(flows), geometry.buckets * ways, geometry.buckets * size["flows"], "limits.flows")
-    return (*rows, words)
+    there = holds(have.geometry)
+    limits = {name: min(getattr(config.limits, name), getattr(there, name)) for name in used}
+    return tuple(LimitStatus(name, n, limits[name], f"limits.{name}") for name, n in used.items())
+
+
+def table_status(have: Have, flows: Sequence[int], sizes: Mapping[str, tuple[int, int]]) -> tuple[TableStatus, ...]:
+    """Every table with the rows in use, where somebody knows; slots in elements of 16. What rests in quarantine counts as used.
+
+    `sizes` gives rows and octets of each.
+    """
+    used = {
+        "services": len(have.services),
+        "slots": have.holdings.regions.used,
+        "destinations": len(have.destinations),
+        "registry": len(have.destinations),
+        "counters": len(have.destinations) * have.geometry.cpus,
+        "nexthops": len(have.hop_rows),
+        "interfaces": len(have.interfaces),
+        "flows": sum(flows),
+    }
+    ways = {"flows": have.rows.constants["FLOW_WAYS"]}
+    return tuple(
+        TableStatus(name, used.get(name), rows * ways.get(name, 1), octets, _LIMITS.get(name, ""))
+        for name, (rows, octets) in sizes.items()
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 FIRST_DELAY, LAST_DELAY = 1.0, 60.0  # seconds
+_OVERDUE = 5.0  # seconds; a chain that is not tried by then is wanted no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Rests:
             return ""
         if rest.at is None:
             return "pending: waits for room that is about to come free"
-        return f"failed, next try in {max(0.0, rest.at - self._clock()):.0f} s: {rest.says}"
+        wait = rest.at - self._clock()
+        return "" if wait < -_OVERDUE else f"failed, next try in {max(0.0, wait):.0f} s: {rest.says}"
 
     def names(self) -> Iterator[Hashable]:
         """Of all that rest."""

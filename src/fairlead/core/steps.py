@@ -104,6 +104,10 @@ class Tables(Protocol):
         """How many rows there are; fixed while the tables live."""
         ...
 
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Rows and octets of kernel memory of every table."""
+        ...
+
     def view(self, table: str) -> memoryview:
         """The mapped bytes of a table, read-only."""
         ...

@@ -14,8 +14,8 @@ from typing import Protocol
 from fairlead.core.hashes import service_places
 from fairlead.core.ids import Holdings, Item, Kind
 from fairlead.core.plan import State
-from fairlead.core.rows import MIRRORED, DestinationRow, InterfaceRow, RegistryRow, RowKey, Rows, ServiceRow
-from fairlead.model import Geometry, Op, Publish, Scheduler, Store
+from fairlead.core.rows import MIRRORED, DestinationRow, InterfaceRow, RegistryRow, RowKey, Rows, ServiceRow, service_key
+from fairlead.model import Geometry, Op, Publish, Scheduler, ServiceKey, Store
 
 _CHUNK = 1 << 16
 _ZERO = bytes(_CHUNK)
@@ -329,6 +329,10 @@ class Have:
     def registry(self, number: int) -> RegistryRow:
         """What the registry says of a destination id."""
         return self.rows.read_registry(self.images["registry"], number * self._registry_size)
+
+    def remembered(self, key: ServiceKey) -> dict[bytes, RegistryRow]:
+        """What the registry says of the backends (16 bytes) of a service."""
+        return {backend: self.registry(number) for backend, number in self.owned.get(service_key(key), {}).items()}
 
     def destination_id(self, key: RowKey, backend: bytes) -> int:
         """The id of a backend (16 bytes) of a service, 0 if it has none."""

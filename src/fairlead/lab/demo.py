@@ -144,7 +144,7 @@ def _everything_works(lab: Lab, balancer: Balancer, story: Story) -> None:
 
 
 def _verdict(status: dict[str, Any], name: str) -> int:
-    return int(status["verdicts"].get(name, 0))
+    return int(status["verdicts"].get(name, {"packets": 0})["packets"])
 
 
 def _tables(lab: Lab, load: Load, status: dict[str, Any], story: Story) -> None:
@@ -156,9 +156,9 @@ def _tables(lab: Lab, load: Load, status: dict[str, Any], story: Story) -> None:
         counts = "".join(f"{load.answers[vip, host.name]:>28}" for vip in lab.topology.vips)
         story.say(f"  {host.name:<10}{counts}{sum(packets.get(host.address(v), 0) for v in (4, 6)):>12}")
     story.say(f"\n  verdicts of {lab.topology.of(Role.BALANCER)[0].name} ({modes}):")
-    for name, count in sorted(status["verdicts"].items(), key=lambda item: -item[1]):
-        if count:
-            story.say(f"  {name:<24}{count:>10}")
+    for name, counted in sorted(status["verdicts"].items(), key=lambda item: -item[1]["packets"]):
+        if counted["packets"]:
+            story.say(f"  {name:<24}{counted['packets']:>10} packets{counted['bytes']:>12} bytes")
     story.say("\n  routes that the router learned by BGP:")
     for family in ("-4", "-6"):
         for line in run(lab, "router", "ip", family, "route", "show", "proto", "bird").splitlines():

@@ -33,6 +33,7 @@ from fairlead.model.configuration import (
 )
 from fairlead.model.facts import (
     Health,
+    Kept,
     Link,
     NoPath,
     Path,
@@ -70,6 +71,7 @@ from fairlead.model.status import (
     BgpStatus,
     CheckStatus,
     InterfaceStatus,
+    LimitStatus,
     OverrideStatus,
     PeerCounters,
     PeerStatus,
@@ -77,6 +79,7 @@ from fairlead.model.status import (
     Status,
     TableStatus,
     TunnelStatus,
+    VerdictStatus,
     VipStatus,
 )
 
@@ -105,9 +108,11 @@ __all__ = [
     "GracefulRestart",
     "Health",
     "InterfaceStatus",
+    "Kept",
     "Keys",
     "LargeCommunity",
     "Layout",
+    "LimitStatus",
     "Limits",
     "Link",
     "Listen",
@@ -150,6 +155,7 @@ __all__ = [
     "Tunnel",
     "TunnelKind",
     "TunnelStatus",
+    "VerdictStatus",
     "VipStatus",
     "Vlan",
     "host_prefix",

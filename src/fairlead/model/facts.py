@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fairlead.model.configuration import Check, Tunnel
@@ -108,3 +109,13 @@ class ProbeTarget:
     check: Check
     mark: int
     source: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Totals that outlive the daemon: (packets, bytes, new flows) by row key of a service; and the destination ids that are in
+    them already, with the `since` of the registry that tells an id's owners apart.
+    """
+
+    sums: Mapping[bytes, tuple[int, int, int]] = field(default_factory=dict)
+    counted: Mapping[int, int] = field(default_factory=dict)

@@ -33,13 +33,14 @@ class Finding:
 class BpfFileSystem:
     """Where pins go. `point` is the mount point that covers `path`, "" if that is no BPF file system.
 
-    `outlives`: process 1 sees it, too; true where that cannot be found out.
+    `outlives`: process 1 sees it, too; true where that cannot be found out. `passable`: we may go through the mount point.
     """
 
     path: str
     point: str = ""
     outlives: bool = True
     writable: bool = True
+    passable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Clock:
     """`at` is the Unix time, `hardware` that of the battery-backed clock, `newest` the time stamp of our own newest file."""
 
     at: float
-    synchronised: bool
+    synchronised: bool | None  # None where this process may not ask
     hardware: float | None = None
     newest: float | None = None
 

@@ -18,7 +18,10 @@ class InterfaceStatus:
 
 @dataclass(frozen=True, slots=True)
 class VipStatus:
-    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is. Counters: sums over its services."""
+    """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is.
+
+    Counters: sums over its services, those included that it had before; `flows` is of now.
+    """
 
     address: str
     state: str
@@ -78,7 +81,7 @@ class BackendStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """`state` is "up" or "down". Counters: sums over its backends, as they are configured now."""
+    """`state` is "up" or "down". Counters: sums over its backends, those included that it had before; `flows` is of now."""
 
     name: str
     vip: str
@@ -137,11 +140,29 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class TableStatus:
-    """Use of one table: `used` of `rows`; `bytes` of kernel memory; `limit`: the configuration key that makes it larger."""
+class VerdictStatus:
+    """Packets that ended in one verdict, and their octets."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStatus:
+    """Use of one limit of the configuration, in its own units; `key`: what to raise."""
 
     name: str
     used: int
+    limit: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """One table: `used` of `rows`, None where nobody counts; `bytes` of kernel memory; `limit`: the key that makes it larger."""
+
+    name: str
+    used: int | None
     rows: int
     bytes: int
     limit: str = ""
@@ -171,13 +192,15 @@ class Status:
     vips: tuple[VipStatus, ...]
     services: tuple[ServiceStatus, ...]
     peers: tuple[PeerStatus, ...]
-    verdicts: Mapping[str, int]
+    verdicts: Mapping[str, VerdictStatus]
     tables: tuple[TableStatus, ...]
     tables_hash: str
     repairs: int
     warnings: tuple[str, ...]
     tunnels: tuple[TunnelStatus, ...] = ()  # those that an error came about
     overrides: tuple[OverrideStatus, ...] = ()
+    limits: tuple[LimitStatus, ...] = ()
+    memory: int = 0  # octets of all tables
     drained: str = ""  # "by root since 2026-11-23 12:04:31": `fairlead drain self`; "" otherwise
     leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead.config import expand, parse
+from fairlead.adapters.probes import dns_wire
+from fairlead.config import expand, parse, questions
 from fairlead.errors import ConfigError
 from fairlead.model import AdminState, Check, Damping, Rules, Service
 
@@ -220,3 +221,9 @@ def test_backups():
     ]
     assert parse(expand(config), "x") == config
     assert not config.warnings
+
+
+def test_probes_know_what_the_grammar_knows():
+    """Every record type and response code that a file may name can be asked for and is told by name."""
+    assert {*questions.RECORDS} <= {*dns_wire.TYPES}
+    assert {*questions.RCODES} <= {*dns_wire.RCODES.values()}

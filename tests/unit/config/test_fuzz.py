@@ -126,7 +126,7 @@ _when = {
     "window": st.integers(5, 64),
     "rise": st.integers(1, 5),
 }
-_patterns = st.sampled_from(["", "ok", "no", "^[0-9]+$", "\\x00", "ä|ö", "a: b", "- c", "{2}", "(?i)Up", "\t\n"])
+_patterns = st.sampled_from(["", "ok", "no", "^[0-9]+$", "\\x00", "a: b", "- c", "{2}", "(?i)Up", "\t\n"])
 _http = {
     "path": st.sampled_from(["/", "alive", "//x?y=%20#z", "/'\"\\{}"]),
     "host": st.sampled_from(["a.example", "[2001:db8::1]:80", "no", "010", "1.5", "12:30"]),

@@ -75,9 +75,16 @@ class FakeTables:
         self.hot: set[tuple[str, int]] = set()  # rows that somebody may still be reading
         self.phase: dict[int, int] = {}  # gone id -> graces and sweeps since
         self.fail: set[str] = set()  # beginnings of the texts of operations that fail
+        self.torn: int | None = None  # so many stores more, then one fails in the middle of its operation
+        self.watching = True
         self.after_store = lambda: None
         self.applied: list[str] = []
         self.sweeps: list[bytes] = []
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        return {table: (rows, rows * self.size[table]) for table, rows in rows_of(self.geometry).items()} | {
+            "flows": (self.geometry.buckets, 64 * self.geometry.buckets)
+        }
 
     def view(self, table: str) -> memoryview:
         return memoryview(self.data[table]).toreadonly()
@@ -86,7 +93,13 @@ class FakeTables:
         if any(op.text.startswith(text) for text in self.fail):
             raise KernelError("apply", op.text, 5)
         for store in op.stores:
-            self._watch(store)
+            if self.torn is not None:
+                self.torn -= 1
+                if self.torn < 0:
+                    self.torn = None
+                    raise KernelError("apply", op.text, 5)
+            if self.watching:
+                self._watch(store)
             data = store.value.to_bytes(8, "little") if isinstance(store, Publish) else store.data
             assert store.offset + len(data) <= len(self.data[store.table])
             self.data[store.table][store.offset : store.offset + len(data)] = data

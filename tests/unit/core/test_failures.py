@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from fairlead.events import OperationFailed, Repaired
-from tests.unit.core.harness import SMALL, World, built, config, key, service
+from tests.unit.core.harness import SMALL, World, built, config, key, path, paths_of, service
 
 A, B, C = "10.1.0.11", "10.1.0.12", "10.1.0.13"
 ACTIVE = 1
@@ -49,6 +50,23 @@ async def test_delay_grows_and_a_new_wish_ends_it():
     world.probe(key(), C, False, 2)
     await world.settle()
     assert world.backends() == {A}
+
+
+async def test_all_next_hops_change_in_a_narrow_table():
+    """Where not all new next hops have room beside the old ones, destinations keep their old one until theirs has."""
+    world = World(replace(SMALL, nexthops=6))
+    made = config(service(checks=(), backends=(A, B)), service(key(port=443), (C,), checks=()))
+    world.configure(made)
+    await world.settle()
+    world.reconciler.set_paths({ip_address(a): path(1000 + n) for n, a in enumerate((A, B, C))})
+    await world.reconciler.run_pass()
+    assert {found.hop["mac_destination"] for found in world.read.resolve(key(port=443))} == {
+        paths_of(made)[ip_address(C)].mac_destination
+    }
+    await world.settle()
+    found = [*world.read.resolve(key()), *world.read.resolve(key(port=443))]
+    assert {each.hop["mac_destination"] for each in found} == {path(1000 + n).mac_destination for n in range(3)}
+    assert not [e for e in world.events if isinstance(e, OperationFailed)]
 
 
 @pytest.mark.parametrize(
@@ -123,3 +141,64 @@ async def test_verify_repairs():
         world.read.check()
         assert await world.reconciler.verify() == 0
     assert any(isinstance(e, Repaired) for e in world.events)
+
+
+async def test_torn_anywhere():
+    """Whichever store fails, in the middle of whatever operation: what was written of it is known, and the rest follows."""
+    steps = (
+        config(service(), service(key(port=443), (A, B), need=2)),
+        config(service(sticky=True, backends=(A, B, "10.1.0.14")), service(key("2001:db8::10"), ("2001:db8:1::11",))),
+        config(service(key("192.0.2.11"), (A,), checks=())),
+        config(),
+    )
+    torn, after = True, 0
+    while torn:
+        torn = False
+        for last in range(len(steps)):
+            world = World()
+            world.tables.after_store = world.read.check
+            for at, made in enumerate(steps[: last + 1]):
+                world.configure(made)
+                world.tables.torn = after if at == last else None
+                await world.settle()
+                torn = torn or (at == last and world.tables.torn is None)
+                world.tables.torn = None
+                world.time += 100
+                world.all_up(made)
+                await world.settle()
+            assert await world.reconciler.verify() == 0
+            for s in steps[last].services:
+                assert world.backends(s.key) == {str(b.address) for b in s.backends}, (last, after)
+            assert len(world.read.lives("destinations")) == sum(len(s.backends) for s in steps[last].services)
+        after += 1
+    assert after > 20
+
+
+async def test_no_room_for_new_slots():
+    """While there is no room for other slots the old ones stay in use, and with them every destination that they name."""
+    world = await built(geometry=replace(SMALL, slots=120))
+    world.configure(config(service(backends=(A, B, "10.1.0.14"))))
+    world.probe(key(), "10.1.0.14", True, 5)
+    await world.settle()
+    assert any(isinstance(e, OperationFailed) and "raise limits.slots" in e.says for e in world.events)
+    assert {(str(f.backend), f.state) for f in world.read.resolve(key())} == {(A, ACTIVE), (B, ACTIVE), (C, ACTIVE)}
+
+
+async def test_destination_of_no_service():
+    """A destination that somebody else wrote, of a VIP's own row, goes; the VIP does not."""
+    world = await built()
+    for row, like in ((100, None), (101, 1)):
+        size = world.tables.size["destinations"]
+        if like is not None:  # a copy of a real one, with the key of its VIP
+            data = bytearray(world.tables.data["destinations"][like * size : (like + 1) * size])
+            data[16:19] = bytes(3)
+            world.tables.data["destinations"][row * size : (row + 1) * size] = data
+        else:
+            at = row * size + size // 2 - 8
+            world.tables.data["destinations"][at : at + 8] = world.read.live("destinations", 1).to_bytes(8, "little")
+    world.tables.watching = False
+    assert await world.reconciler.verify() == 2
+    await world.settle()
+    assert set(world.read.lives("destinations")) == {1, 2, 3}
+    assert world.read.accepts(key().vip)
+    assert world.backends() == {A, B, C}

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead import preflight
 from fairlead.core.flow_time import misfit
-from fairlead.core.geometry import geometry_for, shift_for, unmet
+from fairlead.core.geometry import beyond, geometry_for, holds, shift_for, unmet
+from fairlead.errors import Refused
 from fairlead.model import Geometry, Limits, Timeouts
+from tests.unit.core.harness import config, key, service
 
 LIMITS = st.builds(
     Limits, st.integers(1, 65536), st.integers(1, (1 << 20) - 1), st.integers(251, 1 << 28), st.integers(1, 1 << 26)
@@ -19,8 +22,8 @@ TIMEOUTS = st.builds(Timeouts, *(st.floats(0.1, 86400) for _ in range(4)))
 def test_defaults():
     """Defaults hold 4,096 services, 131,072 destinations and 4 M flows, and count in ticks of about 2 s and 65 s."""
     found = geometry_for(Limits(), Timeouts())
-    assert (found.services, found.destinations, found.nexthops) == (32768, 131073, 65537)
-    assert (found.slots, found.buckets) == (2796204, 1 << 20)
+    assert (found.services, found.destinations, found.nexthops) == (32768, 131072 + 16384 + 1, 131072 + 2 * 16384 + 1)
+    assert (found.slots, found.buckets) == (2801665, 1 << 20)
     assert (found.hz, found.fine_shift, found.coarse_shift) == (250, 9, 14)
 
 
@@ -30,10 +33,14 @@ def test_limits_are_held(limits):
     found = geometry_for(limits, Timeouts())
     assert found.services >= 8 * limits.services
     assert limits.destinations < found.destinations <= 1 << 20
+    assert found.destinations == 1 << 20 or found.destinations - limits.destinations > limits.destinations // 8
     assert found.slots * 16 >= limits.slots * 4 / 3
     assert found.slots < 1 << 28 + 1
     assert found.buckets * 8 >= max(2 * limits.flows, 1 << 19)
-    assert found.nexthops > min(limits.destinations, 4096)
+    assert found.nexthops > limits.destinations + limits.destinations // 8
+    there = holds(found)
+    for name in ("services", "destinations", "slots", "flows"):
+        assert getattr(there, name) >= getattr(limits, name)
     for rows in (found.services, found.buckets):
         assert rows & (rows - 1) == 0
 
@@ -60,7 +67,21 @@ def test_unmet_limits_are_named():
     present = geometry_for(Limits(), Timeouts())
     assert unmet(present, Limits(), Timeouts()) == []
     (said,) = unmet(present, Limits(destinations=1000), Timeouts())
-    assert said.startswith("limits: destinations: the running tables have 131,073 rows and not 1,001")
+    assert said.startswith("limits: destinations: the running tables have 147,457 rows and not 1,126")
+
+
+def test_what_tables_do_not_hold_is_named():
+    """A configuration that needs more than the tables were made for is refused by number, with the key to raise."""
+    present = geometry_for(Limits(services=2, destinations=100, slots=2000), Timeouts())
+    three = [service(key(port=n), [f"10.1.0.{i}" for i in range(1, 41)], table_size=1021) for n in (80, 81, 82)]
+    assert beyond(present, config(*three[:1])) == []
+    services, destinations, slots = beyond(present, config(*three))
+    assert services.startswith("the file needs 3 services, and the running tables were made for 2: raise `limits.services`, then")
+    assert destinations.startswith("the file needs 120 destinations, and the running tables were made for 100: raise")
+    assert slots.startswith("the file needs 3,063 slots, and the running tables were made for 2,")
+    with pytest.raises(Refused) as refused:
+        preflight.require_fitting(present, config(*three))
+    assert refused.value.reasons == (services, destinations, slots)
 
 
 @pytest.mark.parametrize("field", ["hz", "cpus"])

@@ -10,6 +10,7 @@ import pytest
 from fairlead._native import maglev as native
 from fairlead.core import maglev, rendezvous
 from fairlead.core.flow_time import misfit
+from fairlead.core.geometry import holds
 from fairlead.core.hashes import mapped
 from fairlead.events import OperationFailed
 from fairlead.model import (
@@ -220,6 +221,22 @@ async def test_totals():
     assert (vip.packets, vip.bytes, vip.new_flows, vip.flows) == (6, 600, 12, 18)
 
 
+async def test_limits():
+    """Status says how much of each limit is in use, in the configuration's units, and what to raise."""
+    made = config(service(checks=()), service(key(port=443), [A], checks=()), limits=Limits(services=5))
+    world = World()
+    world.configure(made)
+    await world.settle()
+    found = {x.name: (x.used, x.limit) for x in world.reconciler.status(lambda ids: [(0, 0, 0)] * len(ids), [0, 5, 6]).limits}
+    there = holds(SMALL)
+    assert found == {
+        "services": (2, 5),
+        "destinations": (4, there.destinations),
+        "slots": (1021 + 251, there.slots),
+        "flows": (11, there.flows),
+    }
+
+
 async def test_table_limits():
     """Status names use, rows and memory of each table, and the key that makes it larger."""
     world = await made(service(checks=()))
@@ -229,6 +246,8 @@ async def test_table_limits():
     for name, limit in (("services", "services"), ("destinations", "destinations"), ("nexthops", "destinations")):
         assert tables[name].limit == f"limits.{limit}"
     assert {tables["slots"].limit, tables["flows"].limit} == {"limits.slots", "limits.flows"}
+    assert (tables["counters"].bytes, tables["registry"].used) == (SMALL.cpus * SMALL.destinations * 32, 3)
+    assert tables["vips"].used is None
     assert all(hasattr(Limits(), t.limit.removeprefix("limits.")) for t in tables.values() if t.limit)
 
 

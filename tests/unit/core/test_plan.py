@@ -89,6 +89,7 @@ def test_timeouts():
     made = timeouts(LAYOUT.constants, Geometry(hz=250, fine_shift=9, coarse_shift=14), Timeouts())
     names = ["EMPTY", "EMBRYONIC", "ESTABLISHED", "DATAGRAM", "CLOSING"]
     assert [made[LAYOUT.constants[f"FLOW_{n}"]] for n in names] == [0, 5, 55, 59, 15]
+    assert made[LAYOUT.constants["FLOW_REFUSED"] :] == bytes([15]) * 3, "answered with RST: closing as well"
     assert ticks(1, 1000, 20) == 1
     with pytest.raises(ValueError, match="a quarter of the 256"):
         ticks(3600, 1000, 9)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairlead._native import maglev as native
 from fairlead.core.keys import derive
-from fairlead.model import AdminState, Backend, Config, NoPath, OnDown, Scheduler
+from fairlead.model import AdminState, Backend, Config, NoPath, OnDown, Protocol, Scheduler
 from fairlead.rehearse import Rehearsing
 from tests.unit.core.harness import LINK, World, config, key, paths_of, service
 
@@ -90,6 +92,52 @@ async def test_the_rehearsal_is_true(services):
     stage.reconciler.set_paths(paths_of(after))
     await stage.settle()
     stage.read.check()
+
+
+BACKENDS = st.lists(
+    st.builds(
+        Backend,
+        st.sampled_from([ip_address(f"10.1.0.{n}") for n in range(11, 17)]),
+        weight=st.sampled_from([1, 1, 1, 0, 3]),
+        state=st.sampled_from([AdminState.ACTIVE, AdminState.ACTIVE, *AdminState]),
+    ),
+    max_size=5,
+    unique_by=lambda b: b.address,
+)
+SERVICES = st.lists(
+    st.builds(
+        service,
+        st.sampled_from([key(), OTHER, key(port=443), key("192.0.2.30", 0), key("2001:db8::1", 53, Protocol.UDP)]),
+        BACKENDS.map(lambda found: sorted(found, key=lambda b: int(b.address))),
+        on_down=st.sampled_from(list(OnDown)),
+        track=st.booleans(),
+        scheduler=st.sampled_from(list(Scheduler)),
+        need=st.integers(0, 2),
+    ),
+    max_size=4,
+    unique_by=lambda s: s.key,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(SERVICES, min_size=2, max_size=5))
+async def test_any_rehearsal_is_true(steps):
+    """From any configuration to any other, and whatever has come up meanwhile: what is foretold is what happens."""
+    stage = Stage()
+    stage.configure(config())
+    for number, services in enumerate(steps):
+        after = config(*services)
+        stage.flows = [3] * len(stage.flows)
+        foretold = await stage.rehearse(after)
+        result = await stage.reconciler.change(after, [LINK])
+        assert tuple(op.text for op in result.done) == foretold.operations
+        assert 0 <= foretold.moved.percent <= 100
+        assert all(0 <= c.slots_moved <= c.slots and 0 <= c.flows_moved <= c.flows for c in foretold.services)
+        stage.reconciler.set_paths(paths_of(after))
+        if number % 2:
+            stage.all_up(after)
+            await stage.settle()
+        stage.read.check()
 
 
 async def test_nothing_to_do():

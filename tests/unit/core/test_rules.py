@@ -24,7 +24,7 @@ from fairlead.events import (
     VipUp,
 )
 from fairlead.model import AdminState, Backend, Damping, Health, NoPath, Override
-from tests.unit.core.harness import World, built, config, key, path, paths_of, service
+from tests.unit.core.harness import World, built, config, key, path, service
 
 FIVE = [f"10.1.0.{n}" for n in range(11, 16)]
 A, B, C, D, E = FIVE
@@ -107,6 +107,27 @@ async def test_hold_goes_on_over_a_restart(needed, held):
     again.probe(key(), B, True)
     assert await again.settle() == ([] if held else ["announce 192.0.2.10/32"])
     assert status(again).vips[0].reason == ("up for 10 of 30 s" if held else "")
+
+
+async def test_what_a_restart_hands_over_needs_no_hold():
+    """A VIP that routers still know is announced by the first pass, however new the backend is that it rests on."""
+    made = config(service(backends=(A, B), hold=30.0))
+    world = await built(*made.services)
+    world.time += 60
+    await world.settle()
+    world.probe(key(), A, False, 2)
+    world.probe(key(), B, False, 1)
+    await world.settle()
+    world.probe(key(), A, True, 5)
+    world.probe(key(), B, False, 2)
+    await world.settle()
+    assert world.reconciler.routes()
+    for vouched in ((), (key().vip,)):
+        again = world.restart()
+        again.time = world.time
+        again.reconciler._facts.vouched = vouched
+        again.configure(made)
+        assert await again.settle() == (["announce 192.0.2.10/32"] if vouched else [])
 
 
 async def test_what_is_announced_needs_no_hold():
@@ -445,4 +466,12 @@ async def test_troubles_of_no_service():
     world.configure(config(service(checks=())))
     await world.reconciler.run_pass()
     assert status(world).warnings[0].startswith("failed, next try in 1 s: set flow timeouts")
-    world.configure(config(service(checks=())), paths_of(config(service())))
+    world.tables.fail = {"add VIP"}
+    world.configure(config(service(key("192.0.2.99"), checks=())))
+    await world.reconciler.run_pass()
+    assert len(status(world).warnings) == 2
+    world.configure(config(service(checks=())))
+    world.tables.fail = set()
+    world.time += 10
+    await world.settle()
+    assert status(world).warnings == (), "what nobody wants any more is no trouble"

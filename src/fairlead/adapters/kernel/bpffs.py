@@ -41,6 +41,24 @@ def lock(root: str, inherited: int = -1) -> int:
     return fd
 
 
+def lost(root: str, held: int) -> str:
+    """Why the directory that we hold a descriptor of is not the one at `root` any more, "" if it is.
+
+    The descriptor keeps the file system and its pins alive, so that a plain umount is refused and a lazy one ends nothing yet.
+    """
+    ours = os.fstat(held)
+    try:
+        now = Path(root).stat()
+        if (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino):
+            return ""
+    except OSError:
+        pass
+    return (
+        f"the BPF file system of {root} was unmounted: packets flow on for as long as this daemon runs, and no longer; "
+        f"`mount -t bpf bpf {Path(root).parent}` and start it anew when it suits (flows begin afresh then)"
+    )
+
+
 def _standing(root: str) -> str:
     """`root` itself or its parent, whichever is there: no deeper path is ever made."""
     for path in (root, str(Path(root).parent)):

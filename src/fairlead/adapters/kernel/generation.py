@@ -21,10 +21,12 @@ OBJECTS = ("balancer", "probe")
 # The prog array of balancer.bpf.o, and which program stands at which index: see tails.h.
 TAILS = "tails"
 TAIL_PROGRAMS = ("rare", "too_big", "reset", "unreachable")
-# Answers per CPU and window, which is half a second to a second: echo replies, ICMP errors, RSTs.
+# Answers per CPU and window, which is half a second to a second. Each kind has its own: scans of ports that no service has must
+# take nothing from path MTU discovery, nor from flows whose server went down.
 ECHO_LIMIT = 500
-ERROR_LIMIT = 1000
+TOO_BIG_LIMIT = 1000
 RESET_LIMIT = 20000
+REJECT_LIMIT = 1000
 
 
 class Generation:
@@ -56,8 +58,9 @@ def options(geometry: Geometry, keys: Keys, probe_mark: int) -> bytes:
         fine_shift=geometry.fine_shift,
         coarse_shift=geometry.coarse_shift,
         echo_limit=ECHO_LIMIT,
-        error_limit=ERROR_LIMIT,
+        too_big_limit=TOO_BIG_LIMIT,
         reset_limit=RESET_LIMIT,
+        reject_limit=REJECT_LIMIT,
         window_shift=clock.window_shift(geometry.hz),
         probe_mark=probe_mark << LAYOUT.constants["DESTINATION_ID_BITS"],
     )

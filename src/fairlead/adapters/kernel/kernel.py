@@ -63,6 +63,10 @@ class Kernel:
         """How many rows each table has, and the tick."""
         return self._tables.geometry
 
+    def lost(self) -> str:
+        """What is wrong if our pins are out of reach by now, "" if they are not."""
+        return file_system.lost(self._places.root, self._locks[0])
+
     def _open_tables(self, geometry: Geometry) -> None:
         places, own = self._places, layout_hash()
         strange = [each for each in places.layouts() if each != own]
@@ -166,6 +170,10 @@ class Kernel:
     def bytes_of(self, table: str) -> int:
         """Kernel memory of a table in bytes."""
         return self._tables.bytes_of(table)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Rows and bytes of kernel memory of every table."""
+        return {name: (shape.rows, self.bytes_of(name)) for name, shape in tables.shapes(self.geometry).items()}
 
     def view(self, table: str) -> memoryview:
         """A table as it stands, read-only; it changes under the reader. `fragments` has no view."""

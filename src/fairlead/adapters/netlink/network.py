@@ -6,33 +6,17 @@ could lead a backend elsewhere (link, address, rule, a route that covers it) cos
 take effect within some milliseconds; look-ups take a fifth of the time at most, however many events there are. Events that no
 backend has to do with (a router's full table) cost reading them. When the kernel's event queue overflows (ENOBUFS), everything is
 read again.
-
-Neighbours of backends are kept alive by the kernel itself: "managed" entries (NTF_EXT_MANAGED, Linux 5.16) are resolved at once
-and probed before they expire. They carry protocol 70 (NDA_PROTOCOL), by which `fairlead detach` finds them. Older kernels get
-entries that are only "used" (NTF_USE), again every few seconds. Carrier loss deletes managed entries, hence the same round.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fairlead.adapters.netlink import paths, wire
-from fairlead.adapters.netlink.messages import (
-    NTF_EXT_MANAGED,
-    NTF_USE,
-    NUD_NOARP,
-    NUD_PERMANENT,
-    NUD_STALE,
-    PROTOCOL,
-    Device,
-    Interface,
-    NeighbourKey,
-    RouteAnswer,
-    managed_supported,
-)
+from fairlead.adapters.netlink.keeper import Keeper
+from fairlead.adapters.netlink.messages import Device, Interface, NeighbourKey, RouteAnswer
 from fairlead.adapters.netlink.paths import Way
 from fairlead.adapters.netlink.picture import News, Picture
 from fairlead.adapters.netlink.stakes import Stakes
@@ -67,7 +51,6 @@ class Network:
         self._where: dict[Address, Address] = {}  # backend -> what is looked up: its address, or the declared gateway's
         self._answers: dict[Address, RouteAnswer] = {}
         self._stakes = Stakes()
-        self._full: set[NeighbourKey] = set()  # that the kernel had no room for
         self._paths: dict[Address, Path | NoPath] = {}
         self._usable: frozenset[int] = frozenset()
         self._vlans: tuple[Vlan, ...] = ()
@@ -77,11 +60,11 @@ class Network:
         self._stale: set[Address] = set()
         self._touched = self._overrun = False
         self._said: dict[int, Device] = {}
-        self._managed = managed_supported()
 
     async def open(self) -> None:
         """Read links, addresses and neighbours, and listen to what changes from here on. OSError."""
         self._ask = wire.Asker(RECEIVE_BUFFER)
+        self._keeper = Keeper(self._ask, self._picture)
         self._listen()
         self._tasks = [asyncio.create_task(job) for job in (self._settle(), self._hold_round())]
         for task in self._tasks:
@@ -209,42 +192,27 @@ class Network:
         return paths.egress(self._picture.devices, answer.ifindex, self._usable, label)
 
     def _hold(self, backends: Iterable[Address]) -> None:
-        """Have the kernel resolve these neighbours and keep them so; a permanent entry is somebody's wish and stays as it is."""
-        orders: dict[NeighbourKey, bytes] = {}
-        for backend in backends:
-            key = self._key(backend)
-            if key is None or key in orders or isinstance(self._way(backend), NoPath):
-                continue
-            order = self._order(key)
-            if order:
-                orders[key] = order
-        for key, code in zip(orders, wire.errors(self._ask.ask(list(orders.values()))), strict=True):
-            (self._full.add if code == errno.ENOBUFS else self._full.discard)(key)  # else: down, gone; the next round tries again
-
-    def _order(self, key: NeighbourKey) -> bytes:
-        """What makes this entry one of ours that the kernel keeps; nothing where it is already, or need not be."""
-        entry = self._picture.neighbours.get(key)
-        if entry is not None and (entry.state & (NUD_PERMANENT | NUD_NOARP) or (entry.managed and entry.protocol == PROTOCOL)):
-            return b""
-        known = entry.mac if entry is not None else b""  # a gateway is used by others too: it stays usable meanwhile
-        flags, extended = (0, NTF_EXT_MANAGED) if self._managed else (NTF_USE, 0)
-        return wire.keep_neighbour(key, known, NUD_STALE if known else 0, flags, extended, PROTOCOL)
+        keys = (self._key(backend) for backend in backends if isinstance(self._way(backend), Way))
+        self._keeper.hold(key for key in keys if key is not None)
 
     def _release(self, gone: Collection[Address]) -> None:
         """Forget backends, and let go of the neighbours that no other backend is behind."""
-        entries = [(k, self._picture.neighbours.get(k)) for k in (self._stakes.rest_on(b, None) for b in gone) if k]
-        ours = [key for key, e in entries if e is not None and e.protocol == PROTOCOL and not e.state & NUD_PERMANENT]
-        orders = [wire.drop_neighbour(key) for key in ours]
+        left = [self._stakes.rest_on(backend, None) for backend in gone]
+        self._keeper.release(key for key in left if key is not None)
         self._paths = {backend: path for backend, path in self._paths.items() if backend not in gone}
-        for at in range(0, len(orders), wire.AT_ONCE):
-            self._ask.ask(orders[at : at + wire.AT_ONCE])
+
+    def doubt(self, backend: Address) -> None:
+        """What was sent to it came back unanswered: see whether its neighbour's MAC is still right. Cheap, however often."""
+        key = self._key(backend) if backend in self._answers else None
+        if key is not None:
+            self._keeper.doubt(key, asyncio.get_running_loop().time())
 
     # -------------------------------------------------------------------------------------------------------------------- paths
 
     def _path(self, backend: Address) -> Path | NoPath:
         answer, key = self._answers[backend], self._key(backend)
         entry = self._picture.neighbours.get(key) if key else None
-        found = paths.resolve(answer, self._way(backend), entry, self.name(answer.ifindex), full=key in self._full)
+        found = paths.resolve(answer, self._way(backend), entry, self.name(answer.ifindex), full=key in self._keeper.full)
         if isinstance(found, Path) and found.source is None:
             return replace(found, source=self._own(backend.version, answer.ifindex))
         return found
@@ -339,6 +307,8 @@ class Network:
             self._dirty.update(users)
             if news.lost:
                 self._stale.update(users)  # look, and hold it again
+            if news.silent and users:
+                self._keeper.revive(news.neighbour)
             self._touched |= news.lost and news.ours
             if users or self._touched:
                 self._kick.set()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from fairlead.adapters.netlink import wire
-from fairlead.adapters.netlink.messages import PROTOCOL, Device, Interface, Neighbour, NeighbourKey, device_of
+from fairlead.adapters.netlink.messages import NUD_FAILED, PROTOCOL, Device, Interface, Neighbour, NeighbourKey, device_of
 
 Prefix = tuple[int, int, int]  # IP version, length, network as a number without its host bits
 
@@ -16,13 +16,14 @@ Prefix = tuple[int, int, int]  # IP version, length, network as a number without
 class News:
     """What an event is about: a neighbour, routes to a prefix, or, with neither, something that any path may rest on.
 
-    `lost`: the neighbour's entry is not there any more; `ours`: it was one of ours.
+    `lost`: the neighbour's entry is not there any more; `ours`: it was one of ours; `silent`: it has just stopped answering.
     """
 
     neighbour: NeighbourKey | None = None
     prefix: Prefix | None = None
     lost: bool = False
     ours: bool = False
+    silent: bool = False
 
 
 class Picture:
@@ -67,8 +68,9 @@ class Picture:
             return None
         key, entry = found
         if message.kind == wire.NEW_NEIGH:
+            before = self.neighbours.get(key)
             self.neighbours[key] = entry
-            return News(key)
+            return News(key, silent=bool(entry.state & NUD_FAILED and before is not None and before.mac))
         self.neighbours.pop(key, None)
         return News(key, lost=True, ours=entry.protocol == PROTOCOL)
 

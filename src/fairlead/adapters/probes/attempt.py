@@ -66,7 +66,7 @@ Ended = Callable[[ProbeResult, bool], None]
 class Attempt(ABC):
     """`ended` is called once, with the result and whether it failed because nothing at all came back; never after `abandon`."""
 
-    __slots__ = ("_ended", "ask", "began", "engine", "over", "phase", "silent")
+    __slots__ = ("_ended", "_held", "ask", "began", "engine", "over", "phase", "silent")
 
     def __init__(self, engine: Engine, ask: Ask, ended: Ended) -> None:
         self.engine = engine
@@ -75,6 +75,7 @@ class Attempt(ABC):
         self.phase = "no answer"
         self.silent = True
         self._ended = ended
+        self._held = engine.held
         self.began = time.monotonic()
 
     def begin(self) -> None:
@@ -84,8 +85,14 @@ class Attempt(ABC):
             self.engine.at(self.began + self.ask.check.timeout, self)
 
     def due(self) -> None:
-        """Out of time."""
-        if not self.over:
+        """Out of time; but what the loop was held up for does not count."""
+        more = self.engine.held - self._held
+        if self.over:
+            return
+        if more:
+            self._held += more
+            self.engine.at(time.monotonic() + more, self)
+        else:
             self._end(False, f"{self.phase} within {self.ask.check.timeout:g} s", self.silent)
 
     def abandon(self) -> None:

@@ -2,8 +2,8 @@
 
 A transport, a future, a task and a timer for each probe cost more than the probe. So asyncio sees one descriptor and one timer
 for all of them. Nothing here runs long: a turn of the loop handles a bounded number of sockets, and what is ready then waits for
-the next one. Before anything expires the sockets are looked at once more, so that a loop that was held up does not turn answers
-that have long arrived into silence.
+the next one. A loop that was held up, by whatever else the daemon does, must not turn good answers into silence: before anything
+expires the sockets are looked at once more, and `held` says how long nobody could have looked.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-BATCH = 64  # sockets in one turn of the loop
+BATCH = 32  # sockets in one turn of the loop
 GRAIN = 0.002  # seconds; what is due within one is done together
+PULSE = 0.05  # seconds; the longest time for which nobody looks at the clock
+LATE = 0.02  # seconds; later than that is held up
 READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
 CLOSING = select.EPOLLRDHUP
@@ -61,6 +63,7 @@ class Engine:
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf
+        self.held = 0.0  # seconds in all for which the loop was held up
         self._shared: dict[tuple[type[Shared], int], Shared] = {}
 
     def watch(self, descriptor: int, party: Party, mask: int = EDGES) -> None:
@@ -99,10 +102,13 @@ class Engine:
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._armed = when
-        self._timer = self._loop.call_later(max(when - time.monotonic(), GRAIN), self._tick)
+        now = time.monotonic()
+        self._armed = min(max(when, now + GRAIN), now + PULSE)
+        self._timer = self._loop.call_later(self._armed - now, self._tick)
 
     def _tick(self) -> None:
+        late = time.monotonic() - self._armed
+        self.held += late if late > LATE else 0.0
         self._timer, self._armed = None, math.inf
         while self._ready() == BATCH:
             pass

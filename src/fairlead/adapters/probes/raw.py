@@ -15,7 +15,7 @@ from typing import Protocol
 from fairlead.adapters.probes.attempt import SO_MARK, Ask
 from fairlead.adapters.probes.engine import READABLE, Engine
 
-BATCH = 64  # packets in one turn of the loop
+BATCH = 32  # packets in one turn of the loop
 _SO_ATTACH_FILTER = 26
 _IPV6_PKTINFO = 50  # linux/in6.h
 _IP_PKTINFO = 8  # linux/in.h

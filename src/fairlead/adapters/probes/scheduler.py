@@ -1,7 +1,9 @@
 """When to probe whom. Rise and fall are not decided here.
 
-A run starts `interval` after the start of the last, give or take 5 %: probes spread, and stay spread. At most `at_once` are under
-way; what is due beyond that waits its turn, first come first served. A turn of the event loop starts a bounded number.
+Targets that come together are asked for the first time within a short while, and for the second time at a random point of their
+interval; from then on a run starts `interval` after the start of the last, give or take 5 %: probes spread, and stay spread. At
+most `at_once` are under way; what is due beyond that waits its turn, first come first served. A turn of the event loop starts a
+bounded number.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from fairlead.adapters.probes.tcp import Connection
 from fairlead.adapters.probes.udp import Datagram
 from fairlead.model import CheckType, ProbeKey, ProbeResult, ProbeTarget
 
-FIRST_RATE = 2000  # first runs a second, at most
+FIRST_RATE = 4000  # first runs a second, at most
 JITTER = 0.05
 AT_ONCE = 16384
-STARTS = 32  # in one turn of the loop
+STARTS = 16  # in one turn of the loop
+STEP = 0.01  # seconds between two handfuls of first runs
 
 TYPES: Mapping[CheckType, Callable[[Engine, Ask, Ended], Attempt]] = {
     "http": Http,
@@ -45,14 +48,23 @@ TYPES: Mapping[CheckType, Callable[[Engine, Ask, Ended], Attempt]] = {
 class _Run:
     """One target: its next time, and its probe while one is under way."""
 
-    __slots__ = ("ask", "attempt", "key", "prober", "stopped")
+    __slots__ = ("_ask", "attempt", "key", "prober", "spread", "stopped", "target")
 
     def __init__(self, prober: Prober, key: ProbeKey, target: ProbeTarget) -> None:
         self.prober = prober
         self.key = key
-        self.ask = Ask(target)
+        self.target = target
+        self._ask: Ask | None = None
         self.stopped = False
+        self.spread = False  # it has its place in the interval
         self.attempt: Attempt | None = None
+
+    @property
+    def ask(self) -> Ask:
+        """The target made ready, when it is first needed: a hundred thousand targets may come at once."""
+        if self._ask is None:
+            self._ask = Ask(self.target)
+        return self._ask
 
     def due(self) -> None:
         """From the engine: its turn, or nearly."""
@@ -64,10 +76,6 @@ class _Run:
         self.attempt = None
         self.prober.ended(self, result, silent)
 
-    def stop(self) -> None:
-        """No more runs; the one under way is broken off. Returns nothing; whether a slot came free is the prober's to see."""
-        self.stopped = True
-
 
 class Prober:
     """Keeps probing what `set` names. `on_result` is called in the event loop, once for each run that was not broken off."""
@@ -77,6 +85,8 @@ class Prober:
         self._targets: Mapping[ProbeKey, ProbeTarget] = {}
         self._runs: dict[ProbeKey, _Run] = {}
         self._waiting: collections.deque[_Run] = collections.deque()
+        self._new: collections.deque[_Run] = collections.deque()
+        self._handing_out = False
         self._chance = random.Random()  # noqa: S311 - spreads probes, keeps no secret
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._free = max(16, min(at_once, files // 2))
@@ -88,27 +98,35 @@ class Prober:
         """Probe exactly these from now on. One that has changed is asked anew at once; the others keep their rhythm."""
         if targets is self._targets:
             return
-        before, self._runs, self._targets = self._runs, {}, targets
-        new = []
+        self._targets, runs = targets, self._runs
         for key, target in targets.items():
-            run = before.get(key)
-            if run is not None and (run.ask.target is target or run.ask.target == target):
-                del before[key]
-            else:
-                run = _Run(self, key, target)
-                new.append(run)
-            self._runs[key] = run
-        for run in before.values():
-            self._stop(run)
-        now = time.monotonic()
-        for run in new:
-            self._running().at(now + self._chance.uniform(0, len(new) / FIRST_RATE), run)
+            run = runs.get(key)
+            if run is None or (run.target is not target and run.target != target):
+                if run is not None:
+                    self._stop(run)
+                runs[key] = run = _Run(self, key, target)
+                self._new.append(run)
+        if len(runs) > len(targets):
+            for key in [key for key in runs if key not in targets]:
+                self._stop(runs.pop(key))
+        if self._new and not self._handing_out:
+            self._handing_out = True
+            self._running().at(time.monotonic(), self)
+
+    def due(self) -> None:
+        """From the engine: the first runs of some more targets."""
+        for _ in range(min(len(self._new), int(FIRST_RATE * STEP))):
+            self._new.popleft().due()
+        self._handing_out = bool(self._new)
+        if self._handing_out:
+            self._running().at(time.monotonic() + STEP, self)
 
     async def close(self) -> None:
         """Stop all; no probe is under way any more when this returns."""
         self.set({})
         self._diagnosis.close()
         self._waiting.clear()
+        self._new.clear()
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -146,17 +164,19 @@ class Prober:
             run = self._waiting.popleft()
             if not run.stopped and self._engine is not None:
                 self._free -= 1
-                run.attempt = attempt = TYPES[run.ask.check.type](self._engine, run.ask, run.ended)
+                run.attempt = attempt = TYPES[run.target.check.type](self._engine, run.ask, run.ended)
                 attempt.begin()
         self._start_soon()
 
     def ended(self, run: _Run, result: ProbeResult, silent: bool) -> None:
         """A run is over: make room, see to the next one, tell."""
         self._free += 1
-        interval = run.ask.check.interval * self._chance.uniform(1 - JITTER, 1 + JITTER)
-        self._running().at(time.monotonic() + max(interval - result.took, interval / 10), run)
+        interval = run.target.check.interval
+        wait = interval * self._chance.uniform(*((1 - JITTER, 1 + JITTER) if run.spread else (0, 1)))
+        run.spread = True
+        self._running().at(time.monotonic() + max(wait - result.took, interval / 10), run)
         self._start_soon()
-        if silent and (more := self._diagnosis.of(run.ask.target)):
+        if silent and (more := self._diagnosis.of(run.target)):
             result = replace(result, says=f"{result.says}; {more}")
         self._on_result(run.key, result)
 

@@ -1,8 +1,8 @@
 """A stream of datagrams, each a flow of its own, so that it shows where new flows go at every millisecond.
 
-As a program inside a client, standard library only: `python stream.py ADDRESS PORT RATE`. It sends until a line comes on standard
-input, waits for late answers and prints, for each datagram, when it was sent (CLOCK_MONOTONIC, which all processes of a machine
-share) and which backend answered, "" for none: one JSON list of pairs. For tests: `streaming`, and what to read out of it.
+As a program inside a client, standard library only: `python newflows.py ADDRESS PORT RATE`. It sends until a line of input comes,
+waits for late answers and prints, for each datagram, when it was sent (CLOCK_MONOTONIC, which all processes of a machine share)
+and which backend answered, "" for none: one JSON list of pairs. For tests: `streaming`, and what to read out of it.
 """
 
 from __future__ import annotations
