@@ -33,11 +33,11 @@ async def visit(path: str | None, names: tuple[str, ...], bpffs: str, state: str
 
 def _configuration(path: str) -> tuple[Config | None, list[Finding]]:
     try:
-        config = configuration.parse(pathlib.Path(path).read_text(encoding="utf-8"), path)
+        config = configuration.parse(pathlib.Path(path).read_text(encoding="utf-8", errors="surrogateescape"), path)
     except ConfigError as e:
         return None, [judge.fail("config", _said(problem), problem.hint) for problem in e.problems]
-    except (OSError, UnicodeError) as e:
-        return None, [judge.fail("config", f"cannot read {path}: {getattr(e, 'strerror', None) or e}", f"ls -l {path}")]
+    except OSError as e:
+        return None, [judge.fail("config", f"cannot read {path}: {e.strerror}", f"ls -l {path}")]
     warnings = [judge.warn("config", _said(problem), problem.hint) for problem in config.warnings]
     return config, warnings or [judge.ok("config", f"{path} is good")]
 

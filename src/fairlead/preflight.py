@@ -42,11 +42,9 @@ class Options:
 def load(path: str) -> Config:
     """Read and parse; ConfigError, or Refused if the file cannot be read."""
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as e:
         raise Refused([f"cannot read {path}: {e.strerror}"]) from None
-    except UnicodeError:
-        raise Refused([f"cannot read {path}: it is not UTF-8"]) from None
     return parse(text, path)
 
 

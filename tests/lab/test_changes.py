@@ -288,6 +288,7 @@ def test_who_and_whom(calm: Lab) -> None:
         (("drain", "192.0.2.99"), f"there is no backend 192.0.2.99 in the configuration; there are: {SEGMENT[4]}21"),
         (("drain", LEAVES, "--service", "nosuch"), "there is no service nosuch; there are: "),
         (("drain", "web1"), "web1 is no address of a backend"),
+        (("flows", "--backend", "192.0.2.99"), "there is no backend 192.0.2.99 in the tables"),
     ):
         done = shell(calm, *words)
         assert done.returncode == 1

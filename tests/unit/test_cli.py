@@ -143,6 +143,30 @@ def test_a_missing_file_is_refused(command: str, tmp_path: Path) -> None:
     assert result.stderr == f"fairlead: cannot read {tmp_path / 'none.yaml'}: No such file or directory\n"
 
 
+def test_a_file_that_is_no_text_has_its_place(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 are a problem of the file like any other, with line and column."""
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"a: 1\nb: \xff\xfe\n")
+    result = run("check", str(path))
+    assert result.exit_code == 1
+    assert result.stderr == f"{path}:2:4: error: this is not valid UTF-8 (save the file as UTF-8)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("drain", "10.1.0.11", "--timeout", "3"), "--timeout is how long to --wait"),
+        (("drain", "10.1.0.11", "--service", ""), "it is empty; leave it out to mean all services"),
+        (("clear",), "name a BACKEND, or say --all"),
+    ],
+)
+def test_words_that_could_be_meant_otherwise(words: tuple[str, ...], says: str) -> None:
+    """A script's unset variable is not "all services", and nothing that was said is passed over: wrong usage, exit code 2."""
+    result = run(*words, "--socket", "/nonexistent")
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
 class Api:
     """The API with handlers of its own, in a thread with an event loop."""
 

@@ -31,7 +31,7 @@ _state = click.option(
     envvar="FAIRLEAD_STATE",
     default=STATE,
     show_default=True,
-    help="Directory for what is put back by `detach`.",
+    help="Directory for what outlives the daemon and its tables.",
 )
 
 
@@ -141,9 +141,10 @@ def reload(socket: str) -> None:
 @fairlead.command()
 @_socket
 def restart(socket: str) -> None:
-    """Have the running daemon hand over to what is installed now, without a gap.
+    """Hand over to what is installed now, without a gap.
 
-    Nothing is detached, withdrawn or forgotten. What could not take over is refused, and the daemon goes on.
+    The running daemon does it, and nothing is detached, withdrawn or forgotten. What could not take over is refused, and the
+    daemon goes on.
     """
     from fairlead.cli import online
 
@@ -163,7 +164,7 @@ def confirm(socket: str) -> None:
 @click.argument("interface")
 @_socket
 def reattach(interface: str, socket: str) -> None:
-    """Take the programs off INTERFACE, or off all members of a bond, and put them on anew."""
+    """Take the programs off INTERFACE and put them on anew. Of a bond, off and on all its members."""
     from urllib.parse import quote
 
     from fairlead.cli import online
@@ -171,9 +172,20 @@ def reattach(interface: str, socket: str) -> None:
     sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
 
 
+def _given(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value == "":  # a script's variable that was never set
+        raise click.BadParameter("it is empty; leave it out to mean all services")
+    return value
+
+
 _max_moved = click.option("--max-moved", type=Percent(), metavar="PERCENT", help="Refuse what moves more, as in 1%.")
 _json = click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-_service = click.option("--service", metavar="SERVICE", help="Only this one, as in 192.0.2.10:80/tcp or by its name.")
+_service = click.option(
+    "--service",
+    callback=_given,
+    metavar="SERVICE",
+    help="Only this one, as in 192.0.2.10:80/tcp or by its name.",
+)
 
 
 @fairlead.command()
@@ -182,7 +194,7 @@ _service = click.option("--service", metavar="SERVICE", help="Only this one, as 
 @_max_moved
 @_json
 def plan(file: str, socket: str, max_moved: float | None, as_json: bool) -> None:
-    """Say what the configuration in FILE would change, and change nothing.
+    """Say what FILE would change, and change nothing.
 
     Exit codes: 0 nothing to do, 4 changes, 5 refused because it moves too much, 1 FILE cannot be used.
     """
@@ -197,8 +209,9 @@ def plan(file: str, socket: str, max_moved: float | None, as_json: bool) -> None
 @_max_moved
 @_json
 def apply(file: str, socket: str, max_moved: float | None, as_json: bool) -> None:
-    """Work by the configuration in FILE from now on; exit codes as `plan` has them.
+    """Work by the configuration in FILE from now on.
 
+    Exit codes: 0 there was nothing to do, 4 it is done, 5 refused because it moves too much, 1 FILE cannot be used.
     The next reload or start reads the file that the daemon was started with.
     """
     from fairlead.cli import changing
@@ -225,6 +238,8 @@ def drain(backend: str, socket: str, service: str | None, wait: bool, timeout: f
             raise click.UsageError("--service is for a BACKEND: a balancer leaves with all that it has")
         code = changing.say(socket, "/v1/drain")
         sys.exit(changing.wait_away(socket, timeout) if wait and not code else code)
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout is how long to --wait: say both")
     code = changing.say(socket, "/v1/override", backend=backend, service=service, state="drain")
     sys.exit(changing.wait(socket, backend, service, timeout) if wait and not code else code)
 
@@ -254,7 +269,10 @@ def bgp(peer: str | None, socket: str, as_json: bool) -> None:
 @_socket
 @_service
 def disable(backend: str, socket: str, service: str | None) -> None:
-    """Give BACKEND no new flows; what becomes of those that it has is `on-down` of the configuration."""
+    """Take BACKEND out: it gets no new flows.
+
+    What becomes of those that it has says `on-down` of the configuration.
+    """
     from fairlead.cli import changing
 
     sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, state="disabled"))
@@ -265,7 +283,10 @@ def disable(backend: str, socket: str, service: str | None) -> None:
 @_socket
 @_service
 def enable(backend: str, socket: str, service: str | None) -> None:
-    """Take back `drain` and `disable` of BACKEND; one that the configuration drains or disables is active too from now on."""
+    """Take back `drain` and `disable` of BACKEND.
+
+    One that the configuration itself drains or disables is active too from now on.
+    """
     from fairlead.cli import changing
 
     sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, state="active"))
@@ -277,7 +298,7 @@ def enable(backend: str, socket: str, service: str | None) -> None:
 @_socket
 @_service
 def weight(backend: str, number: int, socket: str, service: str | None) -> None:
-    """Give BACKEND another weight than the configuration does: NUMBER, 0 to 1000."""
+    """Give BACKEND another weight: NUMBER, 0 to 1000."""
     from fairlead.cli import changing
 
     sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, weight=str(number)))
@@ -289,7 +310,7 @@ def weight(backend: str, number: int, socket: str, service: str | None) -> None:
 @_service
 @click.option("--all", "everything", is_flag=True, help="What was said of every backend.")
 def clear(backend: str | None, socket: str, service: str | None, everything: bool) -> None:
-    """Take back whatever was said of BACKEND over the configuration: state and weight."""
+    """Take back whatever was said of BACKEND. Its state and weight are the configuration's again."""
     from fairlead.cli import changing
 
     if (backend is None) is not everything or (everything and service):
@@ -303,7 +324,10 @@ def clear(backend: str | None, socket: str, service: str | None, everything: boo
 @_service
 @_json
 def flows(socket: str, backend: str | None, service: str | None, as_json: bool) -> None:
-    """Sum up the flow table: live entries by service and backend, with their states and ages."""
+    """Sum up the flow table by service and backend.
+
+    Live entries, by state, and how long the youngest and the oldest have been silent.
+    """
     from fairlead.cli import changing
 
     sys.exit(changing.flows(socket, backend, service, as_json=as_json))

@@ -72,6 +72,8 @@ def flows(socket: str, backend: str | None, service: str | None, *, as_json: boo
         found = _flows(socket, backend, service)
     except (NoDaemon, ValueError) as e:
         return complain(str(e))
+    if backend and not found["services"]:
+        return complain(f"there is no backend {backend} {f'for {service}' if service else 'in the tables'}")
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -16,7 +16,7 @@ from fairlead.model import Config
 
 def read(path: str) -> Config:
     """The configuration in this file; ConfigError, or OSError if it cannot be read."""
-    return config.parse(pathlib.Path(path).read_text(encoding="utf-8"), path)
+    return config.parse(pathlib.Path(path).read_text(encoding="utf-8", errors="surrogateescape"), path)
 
 
 def check(path: str, *, expand: bool) -> int:
@@ -26,8 +26,8 @@ def check(path: str, *, expand: bool) -> int:
     except ConfigError as e:
         print(render.problems(e.problems), end="", file=sys.stderr)
         return 1
-    except (OSError, UnicodeError) as e:
-        return complain(f"cannot read {path}: {getattr(e, 'strerror', None) or e}")
+    except OSError as e:
+        return complain(f"cannot read {path}: {e.strerror}")
     print(render.problems(found.warnings), end="", file=sys.stderr)
     if expand:
         print(config.expand(found), end="")
