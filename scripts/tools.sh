@@ -1,7 +1,7 @@
 #!/bin/sh
-# Put BIRD, nginx and NSD, which only the lab and its tests use, under .tools/ as plain files: `apt-get download` and `dpkg-deb -x`, so
-# that no package is installed, no user made and no service known to the system, let alone started. Only shared libraries that they lack
-# are installed. A second run does nothing. DRY=1 prints what would be done.
+# Put BIRD, FRR, GoBGP, nginx and NSD, which only the lab and its tests use, under .tools/ as plain files: `apt-get download` and
+# `dpkg-deb -x`, so that no package is installed, no user made and no service known to the system, let alone started. Only shared
+# libraries that they lack are installed. A second run does nothing. DRY=1 prints what would be done.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,31 +13,33 @@ do_or_say() {
 	if [ -n "${DRY:-}" ]; then say "would run: $*"; else "$@"; fi
 }
 
-# download DIRECTORY PACKAGE
+# download DIRECTORY PACKAGE...
 download() {
-	(cd "$1" && apt-get download -qq -o APT::Sandbox::User=root "$2")
+	(cd "$1" && shift && apt-get download -qq -o APT::Sandbox::User=root "$@")
 }
 
-# fetch DIRECTORY PACKAGE PROGRAM: the package's files under .tools/DIRECTORY, unless its program is there already
+# fetch DIRECTORY PROGRAM PACKAGE...: the packages' files under .tools/DIRECTORY, unless the program is there already
 fetch() {
-	[ -x "$tools/$1/$3" ] && return 0
+	directory=$1 program=$2
+	shift 2
+	[ -x "$tools/$directory/$program" ] && return 0
 	if ! command -v apt-get >/dev/null 2>&1; then
-		command -v "${3##*/}" >/dev/null 2>&1 && return 0
-		say "the lab needs ${3##*/}: install it (package $2 or like it) and see that it is on PATH"
+		command -v "${program##*/}" >/dev/null 2>&1 && return 0
+		say "the lab needs ${program##*/}: install it (package $1 or like it) and see that it is on PATH"
 		return 1
 	fi
 	if [ -n "${DRY:-}" ]; then
-		say "would unpack the Debian package $2 into .tools/$1 (not installed, no service)"
+		say "would unpack the Debian package $* into .tools/$directory (not installed, no service)"
 		return 0
 	fi
 	work=$(mktemp -d)
 	chmod 755 "$work" # apt downloads as its own user where it may
-	download "$work" "$2" || { apt-get update -qq && download "$work" "$2"; } # the lists may be old, or not there at all
-	rm -rf "${tools:?}/$1"
-	mkdir -p "$tools/$1"
-	dpkg-deb -x "$work/$2"_*.deb "$tools/$1"
+	download "$work" "$@" || { apt-get update -qq && download "$work" "$@"; } # the lists may be old, or not there at all
+	rm -rf "${tools:?}/$directory"
+	mkdir -p "$tools/$directory"
+	for package in "$work"/*.deb; do dpkg-deb -x "$package" "$tools/$directory"; done
 	rm -rf "$work"
-	say "unpacked $2 into .tools/$1"
+	say "unpacked $* into .tools/$directory"
 }
 
 # library_of SONAME: the Debian package that has it
@@ -54,15 +56,19 @@ library_of() {
 	libsystemd.so.0) echo libsystemd0 ;;
 	libreadline.so.8) echo libreadline8 ;;
 	libtinfo.so.6) echo libtinfo6 ;;
+	libjson-c.so.5) echo libjson-c5 ;;
+	libcap.so.2) echo libcap2 ;;
+	libpam.so.0 | libpam_misc.so.0) echo libpam0g ;;
 	*) say "no package known for the library $1" >&2 && return 1 ;;
 	esac
 }
 
 libraries() {
 	packages=
-	for program in bird/usr/sbin/bird bird/usr/sbin/birdc nginx/usr/sbin/nginx nsd/usr/sbin/nsd; do
+	for program in bird/usr/sbin/bird bird/usr/sbin/birdc nginx/usr/sbin/nginx nsd/usr/sbin/nsd \
+		frr/usr/lib/frr/zebra frr/usr/lib/frr/bgpd frr/usr/bin/vtysh; do
 		[ -x "$tools/$program" ] || continue
-		for soname in $(ldd "$tools/$program" | awk '/not found/ { print $1 }'); do
+		for soname in $(LD_LIBRARY_PATH=$frr_libraries ldd "$tools/$program" | awk '/not found/ { print $1 }'); do
 			packages="$packages $(library_of "$soname")"
 		done
 	done
@@ -70,7 +76,13 @@ libraries() {
 	[ -z "$packages" ] || do_or_say apt-get install -qq -y --no-install-recommends $packages
 }
 
-fetch bird bird2 usr/sbin/bird
-fetch nginx nginx usr/sbin/nginx
-fetch nsd nsd usr/sbin/nsd
+# FRR's own libraries, and two that nothing else here uses, are unpacked beside it: whoever runs it sets LD_LIBRARY_PATH
+there=$tools/frr/usr/lib/$(uname -m)-linux-gnu
+frr_libraries=$there/frr:$there
+
+fetch bird usr/sbin/bird bird2
+fetch frr usr/lib/frr/bgpd frr libyang2 libc-ares2
+fetch gobgp usr/bin/gobgpd gobgpd
+fetch nginx usr/sbin/nginx nginx
+fetch nsd usr/sbin/nsd nsd
 libraries

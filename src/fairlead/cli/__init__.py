@@ -11,28 +11,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli.percent import Percent
-
-SOCKET = "/run/fairlead/api.sock"
-BPFFS = "/sys/fs/bpf/fairlead"
-STATE = "/var/lib/fairlead"
-
-_socket = click.option("--socket", envvar="FAIRLEAD_SOCKET", default=SOCKET, show_default=True, help="The daemon's API socket.")
-_bpffs = click.option(
-    "--bpffs",
-    envvar="FAIRLEAD_BPFFS",
-    default=BPFFS,
-    show_default=True,
-    help="Directory in a BPF file system for what is pinned.",
-)
-
-_state = click.option(
-    "--state",
-    envvar="FAIRLEAD_STATE",
-    default=STATE,
-    show_default=True,
-    help="Directory for what outlives the daemon and its tables.",
-)
+from fairlead.cli import options, verbs
 
 
 class _Commands(click.Group):
@@ -60,12 +39,16 @@ def fairlead() -> None:
     """Fairlead, a Direct Server Return layer 4 load balancer for Linux."""
 
 
+for _verb in verbs.ALL:
+    fairlead.add_command(_verb)
+
+
 @fairlead.command()
 @click.argument("config")
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
-@_socket
-@_bpffs
-@_state
+@options.socket
+@options.bpffs
+@options.state
 @click.option("--generic", is_flag=True, help="Attach in generic (skb) mode even where the driver could do better.")
 @click.option("--confirm", type=click.FloatRange(min=1), metavar="SECONDS", help="Detach again unless `fairlead confirm` comes.")
 @click.option("--trial", is_flag=True, help="Only say whether this version could take over: `fairlead restart` asks so.")
@@ -105,8 +88,8 @@ def check(config: str, expand: bool) -> None:
 @fairlead.command()
 @click.argument("config", required=False)
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
-@_bpffs
-@_state
+@options.bpffs
+@options.state
 @click.option("--json", "as_json", is_flag=True, help="The same, for programs.")
 def doctor(config: str | None, interfaces: tuple[str, ...], bpffs: str, state: str, as_json: bool) -> None:
     """Look this machine over, and say how to mend what is not well.
@@ -120,7 +103,7 @@ def doctor(config: str | None, interfaces: tuple[str, ...], bpffs: str, state: s
 
 
 @fairlead.command()
-@_socket
+@options.socket
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def status(socket: str, as_json: bool) -> None:
     """Show what the running daemon knows."""
@@ -130,7 +113,7 @@ def status(socket: str, as_json: bool) -> None:
 
 
 @fairlead.command()
-@_socket
+@options.socket
 def reload(socket: str) -> None:
     """Have the running daemon read its configuration again."""
     from fairlead.cli import online
@@ -139,7 +122,7 @@ def reload(socket: str) -> None:
 
 
 @fairlead.command()
-@_socket
+@options.socket
 def restart(socket: str) -> None:
     """Hand over to what is installed now, without a gap.
 
@@ -152,7 +135,7 @@ def restart(socket: str) -> None:
 
 
 @fairlead.command()
-@_socket
+@options.socket
 def confirm(socket: str) -> None:
     """Keep running: the answer to `run --confirm SECONDS`."""
     from fairlead.cli import online
@@ -162,7 +145,7 @@ def confirm(socket: str) -> None:
 
 @fairlead.command()
 @click.argument("interface")
-@_socket
+@options.socket
 def reattach(interface: str, socket: str) -> None:
     """Take the programs off INTERFACE and put them on anew. Of a bond, off and on all its members."""
     from urllib.parse import quote
@@ -172,91 +155,10 @@ def reattach(interface: str, socket: str) -> None:
     sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
 
 
-def _given(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value == "":  # a script's variable that was never set
-        raise click.BadParameter("it is empty; leave it out to mean all services")
-    return value
-
-
-_max_moved = click.option("--max-moved", type=Percent(), metavar="PERCENT", help="Refuse what moves more, as in 1%.")
-_json = click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-_service = click.option(
-    "--service",
-    callback=_given,
-    metavar="SERVICE",
-    help="Only this one, as in 192.0.2.10:80/tcp or by its name.",
-)
-
-
-@fairlead.command()
-@click.argument("file")
-@_socket
-@_max_moved
-@_json
-def plan(file: str, socket: str, max_moved: float | None, as_json: bool) -> None:
-    """Say what FILE would change, and change nothing.
-
-    Exit codes: 0 nothing to do, 4 changes, 5 refused because it moves too much, 1 FILE cannot be used.
-    """
-    from fairlead.cli import changing
-
-    sys.exit(changing.change(socket, "plan", file, max_moved, as_json=as_json))
-
-
-@fairlead.command()
-@click.argument("file")
-@_socket
-@_max_moved
-@_json
-def apply(file: str, socket: str, max_moved: float | None, as_json: bool) -> None:
-    """Work by the configuration in FILE from now on.
-
-    Exit codes: 0 there was nothing to do, 4 it is done, 5 refused because it moves too much, 1 FILE cannot be used.
-    The next reload or start reads the file that the daemon was started with.
-    """
-    from fairlead.cli import changing
-
-    sys.exit(changing.change(socket, "apply", file, max_moved, as_json=as_json))
-
-
-@fairlead.command()
-@click.argument("backend")
-@_socket
-@_service
-@click.option("--wait", is_flag=True, help="Until its flows have ended; shows how many are left.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than that (exit code 1).")
-def drain(backend: str, socket: str, service: str | None, wait: bool, timeout: float | None) -> None:
-    """Give BACKEND no new flows, and leave it those that it has.
-
-    `fairlead drain self` sends this balancer away from its routers instead, until `fairlead undrain`: its routes carry the
-    graceful shutdown community (RFC 8326) for a while, and are withdrawn then. Exit code 1 if --wait ends by --timeout.
-    """
-    from fairlead.cli import changing
-
-    if backend == "self":
-        if service:
-            raise click.UsageError("--service is for a BACKEND: a balancer leaves with all that it has")
-        code = changing.say(socket, "/v1/drain")
-        sys.exit(changing.wait_away(socket, timeout) if wait and not code else code)
-    if timeout is not None and not wait:
-        raise click.UsageError("--timeout is how long to --wait: say both")
-    code = changing.say(socket, "/v1/override", backend=backend, service=service, state="drain")
-    sys.exit(changing.wait(socket, backend, service, timeout) if wait and not code else code)
-
-
-@fairlead.command()
-@_socket
-def undrain(socket: str) -> None:
-    """Take back `drain self`: announce whatever is up."""
-    from fairlead.cli import changing
-
-    sys.exit(changing.say(socket, "/v1/undrain"))
-
-
 @fairlead.command()
 @click.argument("peer", required=False)
-@_socket
-@_json
+@options.socket
+@options.json
 def bgp(peer: str | None, socket: str, as_json: bool) -> None:
     """Show the BGP sessions, or all about that with PEER, an address."""
     from fairlead.cli import online
@@ -265,64 +167,10 @@ def bgp(peer: str | None, socket: str, as_json: bool) -> None:
 
 
 @fairlead.command()
-@click.argument("backend")
-@_socket
-@_service
-def disable(backend: str, socket: str, service: str | None) -> None:
-    """Take BACKEND out: it gets no new flows.
-
-    What becomes of those that it has says `on-down` of the configuration.
-    """
-    from fairlead.cli import changing
-
-    sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, state="disabled"))
-
-
-@fairlead.command()
-@click.argument("backend")
-@_socket
-@_service
-def enable(backend: str, socket: str, service: str | None) -> None:
-    """Take back `drain` and `disable` of BACKEND.
-
-    One that the configuration itself drains or disables is active too from now on.
-    """
-    from fairlead.cli import changing
-
-    sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, state="active"))
-
-
-@fairlead.command()
-@click.argument("backend")
-@click.argument("number", type=click.IntRange(0, 1000))
-@_socket
-@_service
-def weight(backend: str, number: int, socket: str, service: str | None) -> None:
-    """Give BACKEND another weight: NUMBER, 0 to 1000."""
-    from fairlead.cli import changing
-
-    sys.exit(changing.say(socket, "/v1/override", backend=backend, service=service, weight=str(number)))
-
-
-@fairlead.command()
-@click.argument("backend", required=False)
-@_socket
-@_service
-@click.option("--all", "everything", is_flag=True, help="What was said of every backend.")
-def clear(backend: str | None, socket: str, service: str | None, everything: bool) -> None:
-    """Take back whatever was said of BACKEND. Its state and weight are the configuration's again."""
-    from fairlead.cli import changing
-
-    if (backend is None) is not everything or (everything and service):
-        raise click.UsageError("name a BACKEND, or say --all")
-    sys.exit(changing.say(socket, "/v1/clear", backend=backend, service=service))
-
-
-@fairlead.command()
-@_socket
+@options.socket
 @click.option("--backend", metavar="ADDRESS", help="Only this one.")
-@_service
-@_json
+@options.service
+@options.json
 def flows(socket: str, backend: str | None, service: str | None, as_json: bool) -> None:
     """Sum up the flow table by service and backend.
 
@@ -334,9 +182,9 @@ def flows(socket: str, backend: str | None, service: str | None, as_json: bool) 
 
 
 @fairlead.command()
-@_socket
-@_bpffs
-@_state
+@options.socket
+@options.bpffs
+@options.state
 def detach(socket: str, bpffs: str, state: str) -> None:
     """Remove the data plane and all that belongs to it.
 
