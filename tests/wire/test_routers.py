@@ -117,7 +117,7 @@ def test_password(net: Net, router: Router, speaker: Running) -> None:
 def test_ttl_security(net: Net, router: Router, speaker: Running) -> None:
     """GTSM (RFC 5082) on both ends: a session at TTL 255; the router's kernel drops what might come from far away.
 
-    GoBGP asks for that only once a session stands, so that one may come up and starve; FRR asks before.
+    Both ask for that only once they have accepted a connection: the first message may be in by then, so nothing is said of states.
     """
     router.start(ttl_security=True)
     speaker.announce(*BOTH)
@@ -126,7 +126,6 @@ def test_ttl_security(net: Net, router: Router, speaker: Running) -> None:
 
     speaker.configure(peer(multihop=64))
     eventually(lambda: dropped(net.router, "TcpExtTCPMinTTLDrop"), what="a packet that has travelled too far")
-    assert not (isinstance(router, Frr) and speaker.established())
 
 
 @pytest.mark.parametrize("router", [Frr], ids=["frr"], indirect=True)
