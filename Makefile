@@ -75,9 +75,9 @@ $(EXTENSION): $(EXTENSION_SOURCES) $(VENV)/.requirements
 tools: $(wildcard scripts/tools.sh)
 	@if [ -x scripts/tools.sh ]; then scripts/tools.sh; fi
 
-kernels: setup ## boot Debian's other kernels in QEMU: load everything, run with real VLANs and a bond
+kernels: setup ## boot Debian's other kernels in QEMU: real VLANs, bonds, the kernel's own tunnels (`make test`: a part of it)
 	@scripts/setup.sh kernels
-	@$(PYTHON) -m pytest -rA tests/kernels
+	@FAIRLEAD_KERNELS=all $(PYTHON) -m pytest -rA tests/kernels
 
 demo: setup ## real HTTP requests through a lab, a backend dies and comes back (DOWN=1: tear the lab down afterwards)
 	@$(PYTHON) -m fairlead.lab.demo $(if $(DOWN),--down)

@@ -138,7 +138,7 @@ struct nexthop {
 	__u8 outer[92];
 };
 
-/* ---- flows: buckets of eight words, lock-free. A word is tag:32 | destination:20 | last seen:8 | enum flow_state:3 | spare:1 ---- */
+/* ---- flows: buckets of eight words, lock-free. A word is tag:32 | destination:20 | last seen:8 | enum flow_state:3 | again:1 ---- */
 
 #define FLOW_WAYS 8
 #define FLOW_TAG_SHIFT 32
@@ -146,14 +146,16 @@ struct nexthop {
 #define FLOW_SEEN_SHIFT 4
 #define FLOW_STATE_SHIFT 1
 #define FLOW_STATE_BITS 3
+#define FLOW_AGAIN 1 /* embryonic, and seen once more within its tick */
 
 /*
  * Last seen is the low byte of a tick; established words count coarse ticks, all others fine ones (options.fine_shift, coarse_shift): one scale cannot tell 10 seconds from an hour in 8 bits.
  */
 enum flow_state {
 	FLOW_EMPTY = 0,
-	FLOW_EMBRYONIC = 1, /* seen once, or within one fine tick; the first to be replaced */
-	FLOW_ESTABLISHED = 2, /* TCP, confirmed by a further non-SYN packet at a later tick; never replaced before it expires */
+	FLOW_EMBRYONIC = 1, /* seen once, or twice within one fine tick; the first to be replaced */
+	FLOW_ESTABLISHED =
+		2, /* TCP, confirmed by a non-SYN packet at a later tick or two in one; never replaced before it expires */
 	FLOW_DATAGRAM = 3, /* UDP, confirmed likewise */
 	FLOW_CLOSING = 4, /* a FIN or RST was seen; packets still follow the entry */
 	FLOW_REFUSED = 5, /* its packets were answered with RST: once; 6: twice */

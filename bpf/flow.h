@@ -7,8 +7,8 @@
  *   - Last seen is written when its coarse value changes, so that the line of a busy flow stays clean.
  *   - A newcomer may take the place of an empty, expired, embryonic or closing word, in this order, the oldest first. A bucket full of
  *     confirmed flows takes nobody: the newcomer has its Maglev slot anyway, and no flood can push a confirmed flow out.
- *   - The balancer sees the client's side only, so nothing proves a handshake. A flow is confirmed by a further packet, not a SYN, at
- *     a later tick. A FIN or RST may be forged, so it only marks the word as closing: a later packet confirms it again.
+ *   - Nothing proves a handshake to who sees the client's side only. A flow is confirmed by a further packet, not a SYN, at a later tick,
+ *     or by two within one. A FIN or RST may be forged, so it only marks the word as closing: a later packet confirms it again.
  *   - An expired word is not followed: its flow chooses afresh. One that was seen in this very tick has no need to be asked.
  */
 #ifndef FAIRLEAD_FLOW_H
@@ -136,18 +136,25 @@ static __always_inline bool has_expired(const struct flow *f)
 	return expired(f->word, f->now, flow_timeouts());
 }
 
+/* A further packet of an embryonic flow within its tick: the first is noted, the second confirms. */
+static __always_inline __u64 noted(const struct flow *f, __u32 confirmed)
+{
+	return f->word & FLOW_AGAIN ? restated(f->word, confirmed, f->now) : f->word | FLOW_AGAIN;
+}
+
 /*
  * What the word of a known flow becomes with this packet; 0 means that the flow must choose afresh. `live` is its destination's.
  */
 static __always_inline __u64 next_word(const struct packet *p, const struct flow *f, __u64 live)
 {
 	__u32 state = word_state(f->word), flags = live >> DESTINATION_FLAG_SHIFT;
+	__u32 confirmed = p->protocol == IPPROTO_TCP ? FLOW_ESTABLISHED : FLOW_DATAGRAM;
 	__u8 special = p->tcp_flags & (TCP_FIN | TCP_SYN | TCP_RST);
 
 	if (unlikely(!(flags & DESTINATION_FOLLOW)))
 		return 0;
 	if (likely(!special && !word_age(f->word, f->now)))
-		return f->word;
+		return likely(state != FLOW_EMBRYONIC) ? f->word : noted(f, confirmed);
 	if (unlikely(has_expired(f)))
 		return 0;
 	if (special & (TCP_FIN | TCP_RST))
@@ -156,7 +163,7 @@ static __always_inline __u64 next_word(const struct packet *p, const struct flow
 	if (special)
 		return state >= FLOW_CLOSING || !(flags & DESTINATION_ACCEPT) ? 0 : f->word;
 	if (state == FLOW_EMBRYONIC || state >= FLOW_CLOSING)
-		state = p->protocol == IPPROTO_TCP ? FLOW_ESTABLISHED : FLOW_DATAGRAM;
+		state = confirmed;
 	return restated(f->word, state, f->now);
 }
 

@@ -343,5 +343,5 @@ def draining(backend: str, left: int, rate: float) -> str:
     """`10.1.0.12: 118 flows left, 3.2 a second end, about 36 s`; `rate` is in flows per second."""
     if not left:
         return f"{backend}: no flows left"
-    estimate = f"about {span(left / rate)}" if rate > 0 else "no telling how long"
-    return f"{backend}: {left} flow{'s' * (left != 1)} left, {max(rate, 0):.3g} a second end, {estimate}"
+    pace = f"{rate:.3g} a second end, about {span(left / rate)}" if rate > 0 else "none has ended of late"
+    return f"{backend}: {left} flow{'s' * (left != 1)} left, {pace}"

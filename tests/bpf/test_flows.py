@@ -72,14 +72,41 @@ def test_first_packet_is_embryonic(plane: Plane, table: FlowTable, packet: Packe
     assert (word.state, word.seen) == ("embryonic", table.now("embryonic"))
 
 
+def within_a_tick(plane: Plane, table: FlowTable, *packets: Packet) -> Word:
+    """The entry after these packets, all of one tick: begun anew where the tick has changed meanwhile."""
+    for _ in range(5):
+        table.clear(packets[0])
+        began = table.now("embryonic")
+        for packet in packets:
+            plane.send(packet)
+        word = table.find(packets[0])
+        assert word is not None
+        if table.now("embryonic") == began:
+            return word
+    raise AssertionError("five ticks in a row changed within a few packets")
+
+
 def test_a_repeat_in_the_same_tick_confirms_nothing(plane: Plane, table: FlowTable) -> None:
     """Two packets within one tick are no proof of a client: a flood sends two as easily as one."""
-    for _ in range(3):
-        plane.send(tcp4(V4, 80, "A"))
+    for packets in ((tcp4(V4, 80, "S"), tcp4(V4, 80, "A")), (tcp4(V4, 80, "A"),) * 2, (udp4(V4, 53),) * 2):
+        assert within_a_tick(plane, table, *packets).state == "embryonic"
 
-    word = table.find(tcp4(V4, 80))
-    assert word is not None
-    assert word.state == "embryonic" or word.seen != table.now("embryonic")
+
+@pytest.mark.parametrize(
+    ("packets", "state"),
+    [
+        ((tcp4(V4, 80, "S"), tcp4(V4, 80, "A"), tcp4(V4, 80, "PA", data=b"GET /")), "established"),
+        ((tcp4(V4, 80, "A"),) * 3, "established"),
+        ((udp4(V4, 53),) * 3, "datagram"),
+        ((tcp4(V4, 80, "S"),) * 5, "embryonic"),
+        ((tcp4(V4, 80, "S"), tcp4(V4, 80, "A"), tcp4(V4, 80, "S")), "embryonic"),
+    ],
+    ids=["handshake and request", "three of TCP", "three of UDP", "SYNs", "a SYN between"],
+)
+def test_the_third_packet_in_a_tick_confirms(plane: Plane, table: FlowTable, packets: tuple[Packet, ...], state: str) -> None:
+    """A connection that asks at once and then falls silent has the time of a confirmed one; SYNs do not count."""
+    word = within_a_tick(plane, table, *packets)
+    assert (word.state, word.seen) == (state, table.now(state))
 
 
 @pytest.mark.parametrize(

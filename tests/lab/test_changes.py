@@ -199,6 +199,13 @@ def test_beside_the_tables(calm: Lab, tmp_path: Path) -> None:
     assert found["moved"] == {"slots": 0, "flows": 0, "percent": 0.0}
 
 
+def test_one_request_confirms(calm: Lab) -> None:
+    """A connection that asks once and then falls silent is confirmed by that: its entry stays for an hour, and drain keeps it."""
+    with held(calm, V4, 40, confirmed=False) as connections:
+        assert connections.first["backends"]
+        eventually(lambda: established(calm, V4) >= 40, 1)
+
+
 def test_drain_waits_for_the_last_flow(calm: Lab, tmp_path: Path) -> None:
     """A drained backend keeps its connections and gets no new ones; --wait tells how many are left, and ends with the last."""
     quick = "timeouts: {closing: 1, embryonic: 3}\n\nservices:"

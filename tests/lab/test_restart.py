@@ -153,7 +153,8 @@ def test_what_is_known_stays_known(lab: Lab) -> None:
     """
     balancer = Balancer(lab)
     lab.cli("kill", "backend3")
-    eventually(lambda: lab.backend("192.0.2.23")["state"] == "down")
+    for address in ("192.0.2.23", "fd1a:b:0:10::23"):
+        eventually(lambda a=address: lab.backend(a)["state"] == "down")
     assert lab.try_run("balancer1", FAIRLEAD, "drain", "192.0.2.22").returncode == 0
     eventually(lambda: lab.backend("192.0.2.22")["state"] == "drain")
     try:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.kit import BALANCER_MAC, CLIENT, VIPS, Lab
+from tests.lab.kit import BALANCER_MAC, CLIENT, VIPS, Lab, eventually
+from tests.lab.test_checks import all_pass
 from tests.lab.traffic import ask, backends, download_over_narrow_link, site, upload, verdicts
 
 pytestmark = pytest.mark.root
@@ -69,3 +70,27 @@ def test_datagrams(lab: Lab, version: int, size: int) -> None:
 def test_icmp_error(lab: Lab, version: int) -> None:
     """An ICMP error about a backend's reply reaches that backend, tagged with its VLAN."""
     download_over_narrow_link(lab, VIPS[version])
+
+
+def test_checks_are_tagged(lab: Lab) -> None:
+    """Checks by all kinds of sockets (TCP, raw TCP, ICMP) reach a VIP on backends in both VLANs, and leave with their tags."""
+    http = "http: {path: /healthz, interval: 0.5, timeout: 0.5, rise: 2, fall: 2}"
+    assert http in lab.config
+    kinds = "checks: [{type: http, path: /healthz}, {type: tcp}, {type: syn}, {type: icmp}]"
+    lab.reload(lab.config.replace(http, f"80/tcp: {{interval: 0.5, timeout: 0.4, rise: 2, fall: 2, {kinds}}}"))
+    try:
+        eventually(lambda: all_pass(lab), 10)
+        checks = [c for s in lab.status()["services"] for b in s["backends"] for c in b["checks"]]
+        assert len(checks) == len(VIPS) * len(ALL) * 4
+        command = ["timeout", "2", "tcpdump", "-i", "balancer1", "-l", "-e", "-n", "-t", "ether", "src", BALANCER_MAC]
+        lines = lab.try_run("switch", *command).stdout.splitlines()
+    finally:
+        lab.reload(lab.config)
+    # The kernel's own resets are dropped where they leave this machine. Here VLAN devices are pairs of veth, so that to the trunk they
+    # look as if somebody else had sent them; a device of 8021q hands them over as its own.
+    asked = [line for line in lines if "Flags [R" not in line]
+    probes = [line for line in asked if re.search(rf"> ({VIPS[4]}|{VIPS[6]})[.:]", line)]
+    assert {found[1] for line in probes if (found := re.search(r"vlan (\d+),", line))} == {"20", "30"}
+    assert all("vlan" in line for line in probes)
+    assert any("echo request" in line for line in probes)
+    assert any("Flags [S]" in line for line in probes)

@@ -227,7 +227,7 @@ def test_waiting(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     found = daemon.run("drain", "10.1.0.11", "--wait")
     assert found.exit_code == 0
     lines = found.stdout.splitlines()
-    assert lines[1] == "10.1.0.11: 30 flows left, 0 a second end, no telling how long"
+    assert lines[1] == "10.1.0.11: 30 flows left, none has ended of late"
     assert lines[2].startswith("10.1.0.11: 20 flows left, ")
     assert lines[2].endswith("a second end, about 0 s")
     assert lines[-1] == "10.1.0.11: no flows left"

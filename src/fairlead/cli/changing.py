@@ -106,7 +106,11 @@ def wait(socket: str, backend: str, service: str | None, timeout: float | None) 
             return 0
         if timeout is not None and now - began > timeout:
             return complain(f"{backend} has {left} flows still after {timeout:g} s; it goes on draining")
-        time.sleep(_LOOK_EVERY)
+        try:
+            time.sleep(_LOOK_EVERY)
+        except KeyboardInterrupt:
+            complain(f"no longer waiting; {backend} goes on draining, with {left} flows left")
+            return 130  # as a shell has it for SIGINT
 
 
 def wait_away(socket: str, timeout: float | None) -> int:
