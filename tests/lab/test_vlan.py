@@ -86,8 +86,8 @@ def test_checks_are_tagged(lab: Lab) -> None:
         lines = lab.try_run("switch", *command).stdout.splitlines()
     finally:
         lab.reload(lab.config)
-    # The kernel's own resets are dropped where they leave this machine. Here VLAN devices are pairs of veth, so that to the trunk they
-    # look as if somebody else had sent them; a device of 8021q hands them over as its own.
+    # The kernel's own resets are dropped where they leave this machine. VLAN devices are pairs of veth here, though: to the trunk
+    # they look as if somebody else had sent them. A device of 8021q hands them over as its own.
     asked = [line for line in lines if "Flags [R" not in line]
     probes = [line for line in asked if re.search(rf"> ({VIPS[4]}|{VIPS[6]})[.:]", line)]
     assert {found[1] for line in probes if (found := re.search(r"vlan (\d+),", line))} == {"20", "30"}
