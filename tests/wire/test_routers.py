@@ -117,7 +117,7 @@ def test_password(net: Net, router: Router, speaker: Running) -> None:
 def test_ttl_security(net: Net, router: Router, speaker: Running) -> None:
     """GTSM (RFC 5082) on both ends: a session at TTL 255; the router's kernel drops what might come from far away.
 
-    Both ask for that only once they have accepted a connection: the first message may be in by then, so nothing is said of states.
+    Both ask for it once they have accepted a connection: the first message may be in by then, so nothing is said of states.
     """
     router.start(ttl_security=True)
     speaker.announce(*BOTH)

@@ -16,7 +16,8 @@ import click
 from fairlead.lab import life, ready
 from fairlead.lab.namespaces import LabError
 from fairlead.lab.topologies import TOPOLOGIES
-from fairlead.lab.topology import Host, Xdp
+from fairlead.lab.topologies import find as find_topology
+from fairlead.lab.topology import Host, Software, Xdp
 
 P = ParamSpec("P")
 
@@ -49,15 +50,32 @@ def lab() -> None:
 @click.option(
     "--xdp", type=click.Choice([mode.value for mode in Xdp]), default="native", show_default=True, help="what NICs can do"
 )
-@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="the balancers' YAML instead of the topology's")
+@click.option(
+    "--router",
+    "software",
+    type=click.Choice([each.value for each in Software]),
+    default="bird",
+    show_default=True,
+    help="runs it",
+)
+@click.option("--balancers", default=0, metavar="N", help="how many, of the topology `ecmp`")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="the first balancer's YAML instead of the topology's; the others' follow",
+)
 @click.option("--wait/--no-wait", default=True, help="wait until every client reaches every VIP")
 @click.option("--within", default=30.0, show_default=True, help="seconds to wait at most")
 @_refusing
-def up(topology: str, name: str, xdp: str, config: str | None, wait: bool, within: float) -> None:
+def up(topology: str, name: str, xdp: str, software: str, balancers: int, config: str | None, wait: bool, within: float) -> None:
     """Build a lab and start its daemons."""
     began = time.monotonic()
     text = Path(config).read_text(encoding="utf-8") if config else ""
-    built = life.up(name, TOPOLOGIES[topology], Xdp(xdp), text)
+    try:
+        wanted = find_topology(topology, balancers, Software(software))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--balancers") from None
+    built = life.up(name, wanted, Xdp(xdp), text)
     click.echo(f"lab {name} ({topology}) is built, {time.monotonic() - began:.1f} s")
     if wait:
         ready.wait(built, within)

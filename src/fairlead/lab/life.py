@@ -25,8 +25,9 @@ from typing import Any
 
 from fairlead.lab import namespaces, plan, services, supervisor, wiring
 from fairlead.lab.namespaces import LabError
-from fairlead.lab.topologies import TOPOLOGIES
-from fairlead.lab.topology import Host, Role, Topology, Xdp
+from fairlead.lab.topologies import LARGEST, TOPOLOGIES
+from fairlead.lab.topologies import find as find_topology
+from fairlead.lab.topology import Host, Role, Software, Topology, Xdp
 
 BASE = Path("/run/fairlead-lab")
 TOOLS = Path(__file__).parents[3] / ".tools"
@@ -77,15 +78,23 @@ def find(program: str, *private: str) -> str:
     return shutil.which(program) or ""
 
 
-def programs() -> services.Programs:
-    """The daemons that hosts run; LabError names all that is missing at once."""
+def _frr() -> str:
+    """The directory of FRR's daemons, which are on no PATH; "" if there is none."""
+    places = (TOOLS / "frr/usr/lib/frr", Path("/usr/lib/frr"), Path("/usr/libexec/frr"))
+    return next((str(place) for place in places if os.access(place / "bgpd", os.X_OK)), "")
+
+
+def programs(software: Software) -> services.Programs:
+    """The daemons that hosts run, with that router; LabError names all that is missing at once."""
     found = services.Programs(
         bird=find("bird", "bird/usr/sbin/bird"),
         birdc=find("birdc", "bird/usr/sbin/birdc"),
         nginx=find("nginx", "nginx/usr/sbin/nginx"),
         fairlead=find("fairlead"),
+        frr=_frr(),
     )
-    needed = {"bird": found.bird, "nginx": found.nginx, "fairlead": found.fairlead}
+    needed = {software.value: {Software.BIRD: found.bird, Software.FRR: found.frr}[software]}
+    needed |= {"nginx": found.nginx, "fairlead": found.fairlead}
     missing = [name for name, path in needed.items() if not path]
     missing += [name for name in ("ip", "tc", "ethtool") if not shutil.which(name)]
     missing += [str(path) for path in wiring.OBJECTS_NEEDED if not path.exists()]
@@ -140,7 +149,8 @@ def load(name: str) -> Lab:
         state = json.loads((BASE / check_name(name) / "state.json").read_text())
         if state["topology"] not in TOPOLOGIES:
             raise LabError(f"lab {name!r} is of the topology {state['topology']!r}, which this version of fairlead does not know")
-        return Lab(name, TOPOLOGIES[state["topology"]], Xdp(state["xdp"]))
+        balancers, software = state.get("balancers", 0), Software(state.get("router", Software.BIRD.value))
+        return Lab(name, find_topology(state["topology"], balancers, software), Xdp(state["xdp"]))
     except FileNotFoundError:
         raise LabError(
             f"no lab is called {name!r}: `fairlead lab up` starts one, `fairlead lab list` shows those there are"
@@ -163,7 +173,7 @@ def up(name: str, topology: Topology, xdp: Xdp, config: str = "") -> Lab:
     """Build a lab and start its daemons. On failure nothing of it is left. `config` replaces the balancers' YAML."""
     check_root()
     check_name(name)
-    found = programs()
+    found = programs(topology.peering.software)
     lab = Lab(name, topology, xdp)
     with locked(name):
         if lab.directory.exists():
@@ -180,7 +190,14 @@ def up(name: str, topology: Topology, xdp: Xdp, config: str = "") -> Lab:
 
 def _build(lab: Lab, found: services.Programs, config: str) -> None:
     lab.directory.mkdir(mode=0o755)
-    (lab.directory / "state.json").write_text(json.dumps({"topology": lab.topology.name, "xdp": lab.xdp.value}))
+    state: dict[str, str | int] = {
+        "topology": lab.topology.name,
+        "xdp": lab.xdp.value,
+        "router": lab.topology.peering.software.value,
+    }
+    if lab.topology.name == LARGEST.name:
+        state |= {"balancers": len(lab.topology.of(Role.BALANCER))}
+    (lab.directory / "state.json").write_text(json.dumps(state))
     bpffs = lab.directory / "bpffs"
     bpffs.mkdir()
     subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True, close_fds=False)
@@ -201,7 +218,7 @@ def _write_services(lab: Lab, found: services.Programs, config: str) -> None:
             continue
         files = dict(service.files)
         if host.role is Role.BALANCER and config:
-            files["fairlead.yaml"] = config
+            files["fairlead.yaml"] = services.balancer_config(lab.topology, host, config)
         for path, text in files.items():
             (home / path).write_text(text)
             (home / path).chmod(0o755 if path.startswith("bin/") else 0o644)
@@ -240,7 +257,7 @@ def down(name: str) -> bool:
 
 
 def _all_namespaces(name: str) -> list[str]:
-    hosts = {host.name: None for topology in TOPOLOGIES.values() for host in topology.hosts}
+    hosts = {host.name: None for topology in (*TOPOLOGIES.values(), LARGEST) for host in topology.hosts}
     return [plan.namespace(name, host) for host in hosts]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from fairlead.lab.topology import Host, Role, Topology
+from fairlead.lab import frr
+from fairlead.lab.topology import Host, Role, Software, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Programs:
     birdc: str
     nginx: str
     fairlead: str
+    frr: str = ""  # the directory of its daemons
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,26 @@ class Service:
 def service(topology: Topology, host: Host, home: PurePosixPath, programs: Programs, env: Mapping[str, str]) -> Service | None:
     """The service of a host whose directory is `home`; None for those that run nothing. `env` is for a balancer's daemon."""
     match host.role:
+        case Role.ROUTER if topology.peering.software is Software.FRR:
+            return Service(("/bin/sh", f"{home}/bin/frr-start"), frr.files(topology, host, home, programs.frr))
         case Role.ROUTER:
             return _bird(topology, host, home, programs)
         case Role.BACKEND:
             return _nginx(host, home, programs)
         case Role.BALANCER:
-            return Service((programs.fairlead, "run", f"{home}/fairlead.yaml"), {"fairlead.yaml": topology.config}, env)
+            text = balancer_config(topology, host, topology.config)
+            return Service((programs.fairlead, "run", f"{home}/fairlead.yaml"), {"fairlead.yaml": text}, env)
         case _:
             return None
+
+
+def balancer_config(topology: Topology, host: Host, text: str) -> str:
+    """The YAML of one balancer, made from the first one's: its own addresses stand where those of the first stood."""
+    first = topology.of(Role.BALANCER)[0]
+    for version in (4, 6):
+        if old := first.address(version):
+            text = re.sub(rf"{re.escape(old)}(?![\d.:a-f])", host.address(version), text)
+    return text
 
 
 def _bird(topology: Topology, host: Host, home: PurePosixPath, programs: Programs) -> Service:

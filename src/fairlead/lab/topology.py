@@ -24,6 +24,13 @@ class Xdp(Enum):
     GENERIC = "generic"
 
 
+class Software(Enum):
+    """What the router runs."""
+
+    BIRD = "bird"
+    FRR = "frr"
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """A network interface: its name, fixed MAC ("" for any) and addresses with prefix length.
@@ -102,11 +109,12 @@ class Peering:
     router_as: int
     balancer_as: int
     prefixes: tuple[str, ...]  # what the router accepts, the more specific parts included
+    software: Software = Software.BIRD
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A whole lab. `config` is the balancers' YAML; `vips` are asked for over HTTP before the lab counts as up."""
+    """A whole lab. `config` is the first balancer's YAML, and with other addresses of its own that of each other; `vips` are asked for over HTTP before the lab counts as up."""
 
     name: str
     title: str
