@@ -56,7 +56,7 @@ def lab() -> None:
     type=click.Choice([each.value for each in Software]),
     default="bird",
     show_default=True,
-    help="runs it",
+    help="what speaks BGP on the router",
 )
 @click.option("--balancers", default=0, metavar="N", help="how many, of the topology `ecmp`")
 @click.option(

@@ -1,4 +1,4 @@
-"""FRR as a lab's router: its configuration, how it is started unpacked, and how it is asked. Pure: paths go in, texts come out."""
+"""FRR as a lab's router: configuration, start from unpacked files, questions. Pure: paths go in, texts come out."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ LEFT = "the lab is left as it is: look around with `fairlead lab exec`, then `fa
 
 
 def wait(lab: Lab, within: float) -> None:
-    """Return once every client reaches every VIP. LabError when a daemon has ended or the time is up; the lab stays as it is."""
+    """Return once every client reaches every VIP and each balancer has its share; LabError if a daemon ends or time is up."""
     deadline = time.monotonic() + within
     waiting = [(client.name, vip) for client in lab.topology.of(Role.CLIENT) for vip in lab.topology.vips]
     with ThreadPoolExecutor(len(waiting)) as pool:
@@ -29,6 +29,24 @@ def wait(lab: Lab, within: float) -> None:
                 client, vip, says = missing[0]
                 raise LabError(f"not ready after {within:g} s: {client} does not reach {vip}: {says}\n{_look(lab)}")
             time.sleep(0.02 if waiting else 0)
+    _all_share(lab, deadline)
+
+
+def _all_share(lab: Lab, deadline: float) -> None:
+    """Of several balancers each must be a next hop of every VIP in the router's kernel, or the lab is not what it seems."""
+    wanted = len(lab.topology.of(Role.BALANCER))
+    (router,) = lab.topology.of(Role.ROUTER)
+    while wanted > 1:
+        name = plan.namespace(lab.name, router.name)
+        shown = {vip: namespaces.run(name, "ip", "-6" if ":" in vip else "-4", "route", "show", vip) for vip in lab.topology.vips}
+        missing = [(vip, text.count("via ")) for vip, text in shown.items() if text.count("via ") < wanted]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            vip, has = missing[0]
+            raise LabError(f"not ready: the router has {has} of {wanted} paths to {vip}\n{_look(lab)}")
+        _all_run(lab)
+        time.sleep(0.05)
 
 
 def probe(lab: Lab, client: str, vip: str) -> str:

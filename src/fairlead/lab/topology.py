@@ -114,7 +114,10 @@ class Peering:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A whole lab. `config` is the first balancer's YAML, and with other addresses of its own that of each other; `vips` are asked for over HTTP before the lab counts as up."""
+    """A whole lab. `vips` are asked for over HTTP before the lab counts as up.
+
+    `config` is the first balancer's YAML; the others' differ by their own addresses.
+    """
 
     name: str
     title: str

@@ -19,7 +19,7 @@ LARGEST = ecmp(MOST)  # has every host that any lab of it may have
 
 
 def find(name: str, balancers: int = 0, software: Software = Software.BIRD) -> Topology:
-    """A topology with so many balancers (0: as it comes) and that router. KeyError: no such topology, ValueError: no such size."""
+    """A topology with so many balancers (0: as it comes) and that router. KeyError: it is unknown, ValueError: not so many."""
     topology = TOPOLOGIES[name]
     if balancers and topology is not ECMP:
         raise ValueError(f"the topology {name!r} has its own number of balancers; `ecmp` takes --balancers")

@@ -1,0 +1,232 @@
+"""Several balancers behind one router: who gets what share, and what clients feel when one of them leaves, dies or is cut off."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from fairlead.lab import supervisor
+from tests.lab.conftest import new_name
+from tests.lab.kit import FAIRLEAD, TOOLS, V4, VIPS, Lab, eventually
+from tests.lab.newflows import streaming
+from tests.lab.traffic import PORT
+
+pytestmark = pytest.mark.root
+
+HELD = 200  # TCP connections of each test, used before, and after what happens
+HOLD = 6.0  # seconds, the topology's hold time
+
+
+class Site:
+    """An ecmp lab and its balancers, each asked for itself."""
+
+    def __init__(self, lab: Lab, balancers: int) -> None:
+        self.lab = lab
+        self.balancers = tuple(f"balancer{n}" for n in range(1, balancers + 1))
+
+    def said(self, balancer: str, *words: str) -> str:
+        return self.lab.run(balancer, "env", f"FAIRLEAD_SOCKET={self.lab.home(balancer) / 'api.sock'}", FAIRLEAD, *words)
+
+    def status(self, balancer: str) -> dict[str, Any]:
+        return json.loads(self.said(balancer, "status", "--json"))
+
+    def runs(self, balancer: str) -> bool:
+        return supervisor.ask(self.lab.directory, do="status")["hosts"][balancer]["state"] == "running"
+
+    def forwarded(self) -> dict[str, int]:
+        """Packets to backends so far, by balancer."""
+        return {b: self.status(b)["verdicts"]["forwarded"]["packets"] for b in self.balancers}
+
+    def hashes(self) -> set[str]:
+        return {self.status(b)["tables_hash"] for b in self.balancers}
+
+    def next_hops(self, vip: str = V4) -> set[str]:
+        """The balancers to which the router's kernel spreads a VIP."""
+        text = self.lab.run("router", "ip", "-6" if ":" in vip else "-4", "route", "show", vip)
+        tail = "fd1a:b:0:10::1" if ":" in vip else "192.0.2.1"
+        return {b for b in self.balancers if f"via {tail}{b.removeprefix('balancer')} " in text}
+
+    def shared(self, *balancers: str) -> bool:
+        return all(self.next_hops(vip) == set(balancers) for vip in VIPS.values())
+
+    def all_up(self) -> bool:
+        states = {b["state"] for each in self.balancers for s in self.status(each)["services"] for b in s["backends"]}
+        return states == {"up"} and self.shared(*self.balancers) and len(self.hashes()) == 1
+
+
+@contextmanager
+def built(balancers: int, *options: str) -> Iterator[Site]:
+    lab = Lab(new_name(), topology="ecmp")
+    try:
+        lab.up("--balancers", str(balancers), *options)
+        servers = [lab.running(f"backend{n}", "python3", str(TOOLS), "serve", f"backend{n}", PORT) for n in (1, 2, 3)]
+        with servers[0] as a, servers[1] as b, servers[2] as c:
+            assert [each.stdout.readline() for each in (a, b, c)] == ["ready\n"] * 3
+            yield Site(lab, balancers)
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="module")
+def _two() -> Iterator[Site]:
+    with built(2) as site:
+        yield site
+
+
+@pytest.fixture
+def site(_two: Site) -> Site:
+    """Two balancers behind BIRD, both announcing, nothing drained."""
+    for balancer in _two.balancers:
+        if not _two.runs(balancer):
+            _two.lab.cli("start", balancer)
+    eventually(_two.all_up, 20)
+    return _two
+
+
+@contextmanager
+def held(site: Site, vip: str = V4) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Connections that live through the block; each call uses all of them once more and tells who answered."""
+    with site.lab.running("client1", "python3", str(TOOLS), "hold", vip, str(HELD)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["broken"] == 0
+
+        def use() -> dict[str, Any]:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield use
+
+
+def unharmed(told: dict[str, Any]) -> bool:
+    return (told["moved"], told["broken"]) == (0, 0)
+
+
+def share(site: Site, vip: str = V4) -> dict[str, float]:
+    """Of 600 new flows, which part went through each balancer."""
+    before = site.forwarded()
+    with streaming(site.lab, vip, 600) as stream:
+        time.sleep(1)
+    counted = {b: n - before[b] for b, n in site.forwarded().items()}
+    assert all(who for _, who in stream.sent)
+    return {b: n / sum(counted.values()) for b, n in counted.items()}
+
+
+@pytest.mark.parametrize("vip", VIPS.values())
+def test_spread(site: Site, vip: str) -> None:
+    """Each of two balancers gets its half of new flows, and both have the same tables."""
+    assert all(0.35 < part < 0.65 for part in share(site, vip).values())
+    assert len(site.hashes()) == 1
+
+
+def test_drain_self(site: Site) -> None:
+    """One leaves: nothing is lost, no connection moves or breaks, the other has all of it; and it comes back the same way."""
+    with held(site) as use, streaming(site.lab, V4, 300) as stream:
+        site.said("balancer2", "drain", "self")
+        eventually(lambda: site.shared("balancer1"))
+        before = site.forwarded()
+        assert unharmed(use())
+        eventually(lambda: site.forwarded()["balancer1"] > before["balancer1"] + 100)
+        site.said("balancer2", "undrain")
+        eventually(site.all_up)
+        assert unharmed(use())
+    assert stream.lost(0) == 0
+
+
+def test_stop(site: Site) -> None:
+    """SIGTERM withdraws: the same, and packets that are still on their way are forwarded by what stays attached."""
+    with held(site) as use, streaming(site.lab, V4, 300) as stream:
+        site.lab.cli("kill", "--signal", "TERM", "balancer2")
+        eventually(lambda: site.shared("balancer1"))
+        assert unharmed(use())
+        eventually(lambda: not site.runs("balancer2"))
+        site.lab.cli("start", "balancer2")
+        eventually(site.all_up, 20)
+        assert unharmed(use())
+    assert stream.lost(0) == 0
+
+
+def test_kill(site: Site) -> None:
+    """SIGKILL of the daemon moves nothing: the router keeps the route (graceful restart), the data plane forwards on."""
+    with held(site) as use, streaming(site.lab, V4, 300) as stream:
+        before = site.forwarded()
+        site.lab.cli("kill", "balancer2")
+        assert unharmed(use())
+        assert site.shared(*site.balancers)
+        site.lab.cli("start", "balancer2")
+        eventually(site.all_up, 20)
+        assert site.forwarded()["balancer2"] > before["balancer2"]
+        assert unharmed(use())
+    assert stream.lost(0) == 0
+
+
+def test_cut(site: Site) -> None:
+    """A balancer that nothing reaches any more is noticed by its hold time, and the other has its connections as they were."""
+    drops = 'oifname "balancer2" drop; iifname "balancer2" drop;'
+    rules = f"table bridge cut {{ chain c {{ type filter hook forward priority 0; {drops} }}; }}"
+    with held(site) as use, streaming(site.lab, V4, 300) as stream:
+        site.lab.run("switch", "nft", rules)
+        at = time.monotonic()
+        try:
+            eventually(lambda: site.shared("balancer1"), HOLD + 5)
+            over = time.monotonic()
+            assert unharmed(use())
+            time.sleep(1)
+        finally:
+            site.lab.run("switch", "nft", "delete table bridge cut")
+        eventually(site.all_up, 20)
+        assert unharmed(use())
+    lost = stream.lost(at)
+    assert 0 < lost < over - at + 0.5, f"datagrams were lost for {lost:.1f} s, the route left after {over - at:.1f} s"
+
+
+def test_same_tables_in_any_order_of_events(site: Site) -> None:
+    """Backends that fall and return in another order, a restart in between: the tables end up the same."""
+    whole = site.hashes()
+    site.lab.cli("kill", "backend1")
+    site.said("balancer1", "restart")
+    site.lab.cli("kill", "backend3")
+    down = {"192.0.2.21", "192.0.2.23"}
+
+    def lost(balancer: str) -> bool:
+        of = [b for s in site.status(balancer)["services"] for b in s["backends"] if ":" not in b["address"]]
+        return {b["address"] for b in of if b["state"] == "down"} == down
+
+    try:
+        eventually(lambda: all(map(lost, site.balancers)) and len(site.hashes()) == 1)
+        assert site.hashes() != whole
+        site.said("balancer2", "drain", "192.0.2.22")
+        site.lab.cli("start", "backend3")
+        site.said("balancer2", "enable", "192.0.2.22")
+    finally:
+        for backend in ("backend1", "backend3"):
+            site.lab.cli("start", backend)
+    eventually(lambda: site.all_up() and site.hashes() == whole, 20)
+
+
+@pytest.mark.parametrize(("balancers", "options"), [(4, ()), (2, ("--router", "frr"))], ids=["four", "frr"])
+def test_other_sites(balancers: int, options: tuple[str, ...]) -> None:
+    """Four balancers, and two behind FRR: shares, one leaves and is killed, and no connection moves or breaks."""
+    with built(balancers, *options) as site:
+        eventually(site.all_up, 20)
+        assert all(part > 0.5 / balancers for part in share(site).values())
+        last = site.balancers[-1]
+        with held(site) as use, streaming(site.lab, V4, 300) as stream:
+            site.said(last, "drain", "self")
+            eventually(lambda: site.shared(*site.balancers[:-1]))
+            assert unharmed(use())
+            site.said(last, "undrain")
+            eventually(site.all_up)
+            site.lab.cli("kill", last)
+            assert unharmed(use())
+            site.lab.cli("start", last)
+            eventually(site.all_up, 20)
+            assert site.shared(*site.balancers)
+            assert unharmed(use())
+        assert stream.lost(0) == 0
