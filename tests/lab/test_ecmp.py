@@ -10,66 +10,14 @@ from typing import Any
 
 import pytest
 
-from fairlead.lab import supervisor
-from tests.lab.conftest import new_name
-from tests.lab.kit import FAIRLEAD, TOOLS, V4, VIPS, Lab, eventually
+from tests.lab.ecmp import Site, built
+from tests.lab.kit import TOOLS, V4, VIPS, eventually
 from tests.lab.newflows import streaming
-from tests.lab.traffic import PORT
 
 pytestmark = pytest.mark.root
 
 HELD = 200  # TCP connections of each test, used before, and after what happens
 HOLD = 6.0  # seconds, the topology's hold time
-
-
-class Site:
-    """An ecmp lab and its balancers, each asked for itself."""
-
-    def __init__(self, lab: Lab, balancers: int) -> None:
-        self.lab = lab
-        self.balancers = tuple(f"balancer{n}" for n in range(1, balancers + 1))
-
-    def said(self, balancer: str, *words: str) -> str:
-        return self.lab.run(balancer, "env", f"FAIRLEAD_SOCKET={self.lab.home(balancer) / 'api.sock'}", FAIRLEAD, *words)
-
-    def status(self, balancer: str) -> dict[str, Any]:
-        return json.loads(self.said(balancer, "status", "--json"))
-
-    def runs(self, balancer: str) -> bool:
-        return supervisor.ask(self.lab.directory, do="status")["hosts"][balancer]["state"] == "running"
-
-    def forwarded(self) -> dict[str, int]:
-        """Packets to backends so far, by balancer."""
-        return {b: self.status(b)["verdicts"]["forwarded"]["packets"] for b in self.balancers}
-
-    def hashes(self) -> set[str]:
-        return {self.status(b)["tables_hash"] for b in self.balancers}
-
-    def next_hops(self, vip: str = V4) -> set[str]:
-        """The balancers to which the router's kernel spreads a VIP."""
-        text = self.lab.run("router", "ip", "-6" if ":" in vip else "-4", "route", "show", vip)
-        tail = "fd1a:b:0:10::1" if ":" in vip else "192.0.2.1"
-        return {b for b in self.balancers if f"via {tail}{b.removeprefix('balancer')} " in text}
-
-    def shared(self, *balancers: str) -> bool:
-        return all(self.next_hops(vip) == set(balancers) for vip in VIPS.values())
-
-    def all_up(self) -> bool:
-        states = {b["state"] for each in self.balancers for s in self.status(each)["services"] for b in s["backends"]}
-        return states == {"up"} and self.shared(*self.balancers) and len(self.hashes()) == 1
-
-
-@contextmanager
-def built(balancers: int, *options: str) -> Iterator[Site]:
-    lab = Lab(new_name(), topology="ecmp")
-    try:
-        lab.up("--balancers", str(balancers), *options)
-        servers = [lab.running(f"backend{n}", "python3", str(TOOLS), "serve", f"backend{n}", PORT) for n in (1, 2, 3)]
-        with servers[0] as a, servers[1] as b, servers[2] as c:
-            assert [each.stdout.readline() for each in (a, b, c)] == ["ready\n"] * 3
-            yield Site(lab, balancers)
-    finally:
-        lab.down()
 
 
 @pytest.fixture(scope="module")
@@ -168,18 +116,13 @@ def test_kill(site: Site) -> None:
 
 def test_cut(site: Site) -> None:
     """A balancer that nothing reaches any more is noticed by its hold time, and the other has its connections as they were."""
-    drops = 'oifname "balancer2" drop; iifname "balancer2" drop;'
-    rules = f"table bridge cut {{ chain c {{ type filter hook forward priority 0; {drops} }}; }}"
     with held(site) as use, streaming(site.lab, V4, 300) as stream:
-        site.lab.run("switch", "nft", rules)
         at = time.monotonic()
-        try:
+        with site.cut("balancer2"):
             eventually(lambda: site.shared("balancer1"), HOLD + 5)
             over = time.monotonic()
             assert unharmed(use())
             time.sleep(1)
-        finally:
-            site.lab.run("switch", "nft", "delete table bridge cut")
         eventually(site.all_up, 20)
         assert unharmed(use())
     lost = stream.lost(at)
