@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import bgp_cases, check_cases, control_cases, packet_cases, results, wire_cases
+from bench import bgp_cases, check_cases, control_cases, packet_cases, results, site_cases, wire_cases
 
 
 def machine() -> str:
@@ -49,6 +49,7 @@ def main() -> int:
         control_cases.figures(runs * 2, args.only),
         check_cases.figures(runs, args.only),
         bgp_cases.figures(runs, args.only),
+        site_cases.figures(runs, args.only, quick=args.quick),
     ):
         print(
             f"{figure.case:60s} {figure.value:8.1f} {figure.unit}  ({figure.least:.1f} - {figure.most:.1f}) {figure.standing}",

@@ -21,7 +21,8 @@ class Site:
         self.balancers = tuple(f"balancer{n}" for n in range(1, balancers + 1))
 
     def said(self, balancer: str, *words: str) -> str:
-        return self.lab.run(balancer, "env", f"FAIRLEAD_SOCKET={self.lab.home(balancer) / 'api.sock'}", FAIRLEAD, *words)
+        own = [f"{name}={value}" for name, value in self.lab.env(balancer).items() if name.startswith("FAIRLEAD_")]
+        return self.lab.run(balancer, "env", *own, FAIRLEAD, *words)
 
     def status(self, balancer: str) -> dict[str, Any]:
         return json.loads(self.said(balancer, "status", "--json"))
