@@ -135,7 +135,7 @@ def connections(count: int, only: str) -> Iterator[Figure]:
             after = told(holders)
     print(f"{at_first['open']:,} open, {before['balancer2']:,} packets by the one that left")
     for name, value in zip(names, (after["broken"] - at_first["broken"], after["moved"]), strict=True):
-        yield Figure(name, "", value, value, value, 0, 0, 0)
+        yield Figure(name, f"of {at_first['open']:,}", value, value, value, 0, 0, 0)
 
 
 def figures(runs: int, only: str, *, quick: bool = False) -> Iterator[Figure]:
