@@ -83,7 +83,7 @@ def failures(runs: int, only: str) -> Iterator[Figure]:
         for name, measure, hold_time, goal, must in cases:
             if hold_time:
                 reload(site, {r"hold_time: \d+": f"hold_time: {hold_time}"})
-            found = sorted(measure(site) for _ in range(min(runs, 5)))
+            found = sorted(measure(site) for _ in range(min(runs, 3)))
             yield Figure(name, "ms", found[len(found) // 2], found[0], found[-1], 0, goal, must)
 
 
