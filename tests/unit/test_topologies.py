@@ -10,8 +10,8 @@ import pytest
 
 from fairlead.lab import plan, services
 from fairlead.lab.client import BadAnswerError, backend_of
-from fairlead.lab.topologies import TOPOLOGIES
-from fairlead.lab.topology import Role, Topology, Xdp
+from fairlead.lab.topologies import TOPOLOGIES, find
+from fairlead.lab.topology import Role, Software, Topology, Xdp
 
 PROGRAMS = services.Programs("/bird", "/birdc", "/nginx", "/fairlead")
 
@@ -105,3 +105,29 @@ def test_half_an_answer_is_none(answer: bytes, says: str) -> None:
 def test_whole_answer() -> None:
     """A whole answer names its backend."""
     assert backend_of(b"HTTP/1.1 200 OK\r\nX-Backend: backend2\r\nContent-Length: 3\r\n\r\nabc") == "backend2"
+
+
+def test_each_balancer_has_its_own_addresses() -> None:
+    """Of several balancers each gets the first one's configuration with its own addresses, and nothing else changes."""
+    topology = find("ecmp", 3)
+    text = "address: 192.0.2.11\naddress6: fd1a:b:0:10::11\nother: [192.0.2.110, 192.0.2.1, 'fd1a:b:0:10::111']\n"
+    first, _, third = topology.of(Role.BALANCER)
+
+    assert services.balancer_config(topology, first, text) == text
+    assert services.balancer_config(topology, third, text) == text.replace("11\n", "13\n")
+
+
+@pytest.mark.parametrize(("name", "balancers"), [("ecmp", 9), ("ecmp", -1), ("simple", 2)])
+def test_sizes_that_cannot_be(name: str, balancers: int) -> None:
+    """Only `ecmp` has a choice of balancers, and it ends at eight."""
+    with pytest.raises(ValueError, match="balancers"):
+        find(name, balancers)
+
+
+def test_frr_expects_every_balancer() -> None:
+    """FRR's configuration has a session for each balancer, in both families, that takes VIPs alone."""
+    topology = find("ecmp", 4, Software.FRR)
+    found = services.service(topology, topology.host("router"), PurePosixPath("/etc"), PROGRAMS, {})
+    assert found is not None
+    for n in (11, 12, 13, 14):
+        assert found.files["frr.conf"].count(f"neighbor 192.0.2.{n} prefix-list VIPS in\n") == 2
