@@ -42,6 +42,18 @@ def test_the_same_routes_are_never_withdrawn() -> None:
     assert [str(p) for p in session.status(0.0).routes] == [V4, V6]
 
 
+def test_the_last_word_is_a_keepalive() -> None:
+    """Who hands over says that it lives: the successor has the whole hold time for its start. Nobody else says anything."""
+    talk = Talk(peer()).reach(State.ESTABLISHED)
+    talk.session.take_output()
+    talk.session.assure(talk.now)
+    assert lines_of(talk.session.take_output()) == ["KEEPALIVE"]
+    assert talk.session.leave() is not None
+    fresh = Talk(peer())
+    fresh.session.assure(fresh.now)
+    assert not fresh.session.take_output()
+
+
 def test_what_is_gone_is_withdrawn() -> None:
     """A route that the predecessor announced and the successor does not have goes; a new one comes."""
     said = lines_of(heir(left_by(V4, V6), OTHER).take_output())

@@ -155,6 +155,12 @@ class Session:
 
     # -------------------------------------------------------------------------------------------------------------- succession
 
+    def assure(self, now: float) -> None:
+        """Say KEEPALIVE out of turn: whoever goes on with the connection has the whole hold time to come."""
+        for each in self._both:
+            if each.state is State.ESTABLISHED:
+                each.step(Input.BEAT, now)
+
     def leave(self) -> tuple[Side, Estate] | None:
         """What a successor needs to go on with the connection; None unless established and all output is taken."""
         for each in self._both:

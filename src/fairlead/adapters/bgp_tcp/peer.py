@@ -123,6 +123,7 @@ class Peer:
 
     async def hand_over(self) -> dict[str, Any] | None:
         """What a successor needs to go on; nothing is said or heard here any more. See `Speaker.hand_over`."""
+        self._session.assure(self._loop.time())
         self._turn()
         self._over = True
         if self._timer is not None:
