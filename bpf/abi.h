@@ -149,14 +149,14 @@ struct nexthop {
 #define FLOW_AGAIN 1 /* embryonic, and seen once more within its tick */
 
 /*
- * Last seen is the low byte of a tick; established words count coarse ticks, all others fine ones (options.fine_shift, coarse_shift): one scale cannot tell 10 seconds from an hour in 8 bits.
+ * Last seen is the low byte of a tick; established words count coarse ticks, all others fine ones (options.fine_shift, coarse_shift):
+ * one scale cannot tell 10 seconds from an hour in 8 bits. What confirms a flow is a packet, not a SYN, at a later tick, or two in one.
  */
 enum flow_state {
 	FLOW_EMPTY = 0,
 	FLOW_EMBRYONIC = 1, /* seen once, or twice within one fine tick; the first to be replaced */
-	FLOW_ESTABLISHED =
-		2, /* TCP, confirmed by a non-SYN packet at a later tick or two in one; never replaced before it expires */
-	FLOW_DATAGRAM = 3, /* UDP, confirmed likewise */
+	FLOW_ESTABLISHED = 2, /* TCP, confirmed; never replaced before it expires */
+	FLOW_DATAGRAM = 3, /* UDP, likewise */
 	FLOW_CLOSING = 4, /* a FIN or RST was seen; packets still follow the entry */
 	FLOW_REFUSED = 5, /* its packets were answered with RST: once; 6: twice */
 	FLOW_REFUSED_MOST = 7, /* three times: from now on only as the rate limit allows */

@@ -88,7 +88,10 @@ static __always_inline __u32 pseudo_sum(const struct packet *p, __u32 length, __
 	return sum + csum_u64((__u32)p->saddr[1]) + csum_u64((__u32)p->daddr[1]);
 }
 
-/* An ICMP error about the packet, which is the first of its fragments if any; `rest` is the header's second word. False: the frame could not be changed. */
+/*
+ * An ICMP error about the packet, which is the first of its fragments if any; `rest` is the header's second word. False: the frame could
+ * not be changed.
+ */
 static __always_inline bool icmp_error(struct xdp_md *ctx, const struct packet *p, __u8 type, __u8 code, __be32 rest,
 				       const bool v6)
 {

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
 
 import pytest
 from click.testing import CliRunner, Result
 
 from fairlead import preflight, render
 from fairlead.adapters import machine, passwords
-from fairlead.adapters.http import Handlers, Question, Server, application
+from fairlead.adapters.http import Handlers, Question
 from fairlead.adapters.log import Log
 from fairlead.adapters.overrides import Overrides
 from fairlead.cli import fairlead
 from fairlead.errors import KernelError, Refused
 from fairlead.model import AdminState, BgpStatus, Drained, Override, PeerCounters, PeerStatus, Status
+from tests.unit.served import Served
 
 NOW = 1_000_000.0
 UP = PeerStatus(
@@ -77,16 +75,13 @@ BGP peer 10.0.0.1, AS 65000, eBGP; we are AS 65001
 """
 
 
-class Daemon:
+class Daemon(Served):
     """The API with answers of the test's own, in a thread; what was asked is kept."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.asked: list[str] = []
         self.answers = [STATUS]
-        self._loop = asyncio.new_event_loop()
-        self._ready, self._stop = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
 
     async def _bgp(self, question: Question) -> BgpStatus:
         self.asked.append("bgp")
@@ -110,24 +105,9 @@ class Daemon:
     async def _status(self) -> Status:
         raise NotImplementedError
 
-    async def _serve(self) -> None:
+    def handlers(self) -> Handlers:
         calls = {"GET /v1/bgp": self._bgp, "POST /v1/drain": self._drain, "POST /v1/undrain": self._undrain}
-        handlers = Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
-        server = Server(str(self.path), application(handlers))
-        await server.start()
-        self._ready.set()
-        await self._stop.wait()
-        await server.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        self._loop.close()
+        return Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
 
     def run(self, *words: str) -> Result:
         return CliRunner(env={"SUDO_USER": ""}).invoke(fairlead, [*words, "--socket", str(self.path)], prog_name="fairlead")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
 import pwd
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 from click.testing import CliRunner, Result
 
 from fairlead import render
-from fairlead.adapters.http import Handlers, Question, Server, application
+from fairlead.adapters.http import Handlers, Question
 from fairlead.adapters.log import Log
 from fairlead.cli import changing, fairlead
 from fairlead.errors import ConfigError, Refused
@@ -33,6 +30,7 @@ from fairlead.model import (
     ServiceFlows,
     Status,
 )
+from tests.unit.served import Served
 
 SHARES = (BackendShare("10.1.0.11", 0.5, 1.0, 651, 0), BackendShare("10.1.0.12", 0.5, 0.0, 640, 640))
 CHANGE = Change(
@@ -66,17 +64,14 @@ FLOWS = FlowTable(
 )
 
 
-class Daemon:
+class Daemon(Served):
     """The API with answers of the test's own, in a thread; what was asked is kept."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.asked: list[tuple[str, Question]] = []
         self.change: Change | Exception = CHANGE
         self.left = [42]
-        self._loop = asyncio.new_event_loop()
-        self._ready, self._stop = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
 
     async def _plan(self, question: Question) -> Change:
         self.asked.append(("plan", question))
@@ -101,7 +96,7 @@ class Daemon:
     async def _status(self) -> Status:
         raise NotImplementedError
 
-    async def _serve(self) -> None:
+    def handlers(self) -> Handlers:
         calls = {
             "POST /v1/plan": self._plan,
             "POST /v1/apply": self._plan,
@@ -109,22 +104,7 @@ class Daemon:
             "POST /v1/clear": self._say,
             "GET /v1/flows": self._flows,
         }
-        handlers = Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
-        server = Server(str(self.path), application(handlers))
-        await server.start()
-        self._ready.set()
-        await self._stop.wait()
-        await server.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        self._loop.close()
+        return Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
 
     def run(self, *words: str, **env: str) -> Result:
         return CliRunner(env={"SUDO_USER": "", **env}).invoke(

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from fairlead.adapters.http import Handlers, Server, application
+from fairlead.adapters.http import Handlers
 from fairlead.adapters.log import Log
 from fairlead.cli import fairlead
 from fairlead.cli.online import decode
 from fairlead.errors import Refused
 from fairlead.events import Event, Operated, Warned
 from fairlead.model import BackendStatus, InterfaceStatus, ServiceStatus, Status, VerdictStatus, VipStatus
+from tests.unit.served import Served
 
 BACKEND = BackendStatus("10.1.0.11", 80, "up", 5.0, "200 after 2 ms", 1, 18, 1500, 2, 3, 1)
 STATUS = Status(
@@ -167,15 +166,12 @@ def test_words_that_could_be_meant_otherwise(words: tuple[str, ...], says: str) 
     assert says in result.stderr
 
 
-class Api:
+class Api(Served):
     """The API with handlers of its own, in a thread with an event loop."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.confirmed = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready, self._stop = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
 
     async def _status(self) -> Status:
         return STATUS
@@ -190,25 +186,10 @@ class Api:
     async def _reattach(self, interface: str) -> str:
         return f"attached to {interface} anew in native mode"
 
-    async def _serve(self) -> None:
+    def handlers(self) -> Handlers:
         log = Log(io.StringIO())
         log(Warned("mind"))
-        handlers = Handlers(self._status, log.recent, self._reload, self._confirm, self._reattach, self._confirm)
-        server = Server(str(self.path), application(handlers))
-        await server.start()
-        self._ready.set()
-        await self._stop.wait()
-        await server.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        self._loop.close()
+        return Handlers(self._status, log.recent, self._reload, self._confirm, self._reattach, self._confirm)
 
     def run(self, *words: str) -> Result:
         return run(*words, "--socket", str(self.path))
