@@ -209,3 +209,26 @@ class Lab:
             done = self.try_run(host, "env", f"PATH={Path(FAIRLEAD).parent}:{os.environ['PATH']}", *command)
             (to / name).write_text(done.stdout + done.stderr)
         return sorted(str(path) for path in to.iterdir())
+
+
+@contextmanager
+def held(lab: Lab, count: int, vip: str = V4) -> Iterator[Callable[[], dict[str, Any]]]:
+    """HTTP connections that live through the block; each call uses all of them once more and tells who answered."""
+    with lab.running("client1", "python3", str(TOOLS), "hold", vip, str(count)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["broken"] == 0
+
+        def use() -> dict[str, Any]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield use
+
+
+def unharmed(told: dict[str, Any]) -> bool:
+    """No connection has moved to another backend, none is broken."""
+    return (told["moved"], told["broken"]) == (0, 0)

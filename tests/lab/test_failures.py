@@ -15,7 +15,20 @@ from typing import Any
 
 import pytest
 
-from tests.lab.kit import BALANCER_MAC, FAIRLEAD, MAC, PASS_OBJECT, ROUTER_MAC, SEGMENT, TOOLS, VIPS, Lab, eventually
+from tests.lab.kit import (
+    BALANCER_MAC,
+    FAIRLEAD,
+    MAC,
+    PASS_OBJECT,
+    ROUTER_MAC,
+    SEGMENT,
+    TOOLS,
+    VIPS,
+    Lab,
+    eventually,
+    held,
+    unharmed,
+)
 
 pytestmark = pytest.mark.root
 
@@ -96,6 +109,30 @@ def test_its_link_down(lab: Lab) -> None:
         lab.run("backend2", "ip", "-6", "route", "replace", "default", "via", "fd1a:b:0:10::1")
     becomes(lab, "192.0.2.22", "up", "200 after", 20)
     becomes(lab, "fd1a:b:0:10::22", "up", "200 after", 20)
+
+
+def test_nobody_answers_for_its_address(lab: Lab) -> None:
+    """ARP fails, all else is well: no new flows, but connections that are known go on by its last MAC, over a restart as well."""
+    address, own = "192.0.2.21", "192.0.2.11"
+    drops = f'oifname "backend1" arp saddr ip {own} drop; iifname "backend1" arp daddr ip {own} drop;'
+    with held(lab, 60) as use:
+        assert use()["backends"]["backend1"] >= 5
+        lab.run("switch", "nft", f"table bridge mute {{ chain c {{ type filter hook forward priority 0; {drops} }}; }}")
+        try:
+            lab.run("balancer1", "ip", "neigh", "change", address, "dev", "eth0", "nud", "failed")
+            becomes(lab, address, "down", "no neighbour on eth0: nobody answers for its address")
+            others_serve(lab, 4, "backend1")
+            assert unharmed(use())
+            lab.cli("kill", "balancer1")
+            lab.cli("start", "balancer1")
+            becomes(lab, address, "down", "no neighbour on eth0: nobody answers for its address")
+            eventually(lambda: vip(lab)["announced"])
+            others_serve(lab, 4, "backend1")
+            assert unharmed(use())
+        finally:
+            lab.run("switch", "nft", "delete table bridge mute")
+        becomes(lab, address, "up", "200 after", 5)
+        assert unharmed(use())
 
 
 def test_another_mac_that_nobody_announced(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import time
@@ -126,6 +127,30 @@ def test_a_new_mac_is_taken_at_once(pair: Pair) -> None:
         return took
 
     assert pair.inside(story) < 5, "at once, not when the next look is due"
+
+
+def test_a_silent_neighbour_is_asked_every_second(pair: Pair) -> None:
+    """Its MAC is remembered, and it is found within a second of its return, not when the kernel would ask again (5 s)."""
+
+    async def story() -> list[float]:
+        watching = Watching()
+        await watching.network.open()
+        await watching.network.watch([BACKEND], [])
+        await watching.resolved(BACKEND)
+        known = watching.network.paths()[BACKEND]
+        silent, found = NoPath("no neighbour on eth0: nobody answers for its address", True, known), []  # type: ignore[arg-type]
+        for wait in (0.2, 1.0, 3.5):
+            pair.ip("link", "set", "eth0", "arp", "off", at=pair.there)
+            pair.ip("neigh", "change", str(BACKEND), "dev", "eth0", "nud", "failed")
+            await watching.until(lambda: watching.network.paths()[BACKEND] == silent)
+            await asyncio.sleep(wait)  # to be at different places in the kernel's round
+            pair.ip("link", "set", "eth0", "arp", "on", at=pair.there)
+            found.append(await watching.until(lambda: watching.network.paths()[BACKEND] == known))
+        await watching.network.close()
+        return found
+
+    took = pair.inside(story)
+    assert max(took) < 2, took
 
 
 def test_routes_and_links_are_followed(pair: Pair) -> None:

@@ -11,7 +11,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from fairlead.adapters.netlink import paths, wire
-from fairlead.adapters.netlink.messages import Device, Neighbour, RouteAnswer, device_of
+from fairlead.adapters.netlink.messages import NUD_FAILED, Device, Neighbour, RouteAnswer, device_of
 from fairlead.adapters.netlink.paths import Way
 from fairlead.adapters.netlink.stakes import Stakes
 from fairlead.model import Link, NoPath, Path, Vlan
@@ -126,7 +126,12 @@ def test_a_path_takes_the_smallest_mtu_and_the_gateways_mac() -> None:
     behind = replace(UNICAST, gateway=ip_address("10.1.0.254"), mtu=1300)
     found = paths.resolve(behind, out, neighbour, "eth0.10")
     assert found == Path(1, MAC, VLAN10.link.mac, 1300, UNICAST.source, behind.gateway, 10, 0)
-    assert paths.resolve(behind, out, None, "eth0.10") == NoPath("no neighbour on eth0.10: gateway 10.1.0.254 does not answer")
+    unanswered = NoPath("no neighbour on eth0.10: gateway 10.1.0.254 does not answer", silent=True)
+    assert paths.resolve(behind, out, None, "eth0.10") == unanswered
+    failed = Neighbour(b"", NUD_FAILED, managed=True, protocol=70, last=MAC)
+    assert paths.resolve(behind, out, failed, "eth0.10") == replace(unanswered, last=found)
+    assert paths.resolve(behind, NoPath("eth0 is down"), failed, "eth0.10") == NoPath("eth0 is down")
+    assert paths.resolve(RouteAnswer(error="no route"), out, failed, "eth0.10") == NoPath("no route")
     assert paths.resolve(replace(UNICAST, kind=2), out, neighbour, "eth0.10") == NoPath("is an address of this machine")
 
 
@@ -252,4 +257,4 @@ def test_an_event_concerns_those_whose_path_it_may_be() -> None:
 def test_a_full_neighbour_table_is_said() -> None:
     """The kernel has no room for the entry: that is not a backend that does not answer."""
     says = "no neighbour on eth0: the kernel's neighbour table is full; raise net.ipv4.neigh.default.gc_thresh3"
-    assert paths.resolve(UNICAST, way(1, 1), None, "eth0", full=True) == NoPath(says)
+    assert paths.resolve(UNICAST, way(1, 1), None, "eth0", full=True) == NoPath(says, silent=True)

@@ -76,8 +76,8 @@ class ServiceDiff:
         row = self.have.destinations[number] if number else None
         if row is not None and row.service != service:
             row = None  # of a service that was removed half-way: it goes, and a new one takes its place
-        if row is not None and not hop and want.hop:
-            hop = row.hop  # no room for the new one yet: better the old way than none
+        if row is not None and not hop and (want.hop or want.keeps):
+            hop = row.hop  # no room for the new one yet, or nobody knows a better: the old way rather than none
         if row is None:
             number = self._new_destination(want, hop)
         else:

@@ -30,7 +30,8 @@ class BackendPlan(NamedTuple):
     """One backend of one service. `healthy` is what the checks say, in words in `says`; `usable`: it gets new flows.
 
     `reported` and `decided` are those of its health. `reason` ends with the words of its checks where they brought it about
-    (`by_checks`), those in front of them being `front`, and is that of damping where that did (`by_damping`).
+    (`by_checks`), those in front of them being `front`, and is that of damping where that did (`by_damping`). Where all that the
+    path lacks is the neighbour's answer (`silent`), known flows and probes go by the `last` one.
     """
 
     backend: Backend
@@ -45,6 +46,8 @@ class BackendPlan(NamedTuple):
     by_damping: bool = False
     front: str = ""
     damped: Damped | None = None
+    silent: bool = False
+    last: Path | None = None
 
     @property
     def usable(self) -> bool:
@@ -197,7 +200,8 @@ def _plan_backend(backend: Backend, health: Health, path: Path | NoPath, damped:
     if by_damping:
         state, reason, by_checks = State.DRAIN, "went down too often", False
     stands = health.up, health.reported, health.decided, says
-    return BackendPlan(backend, state, reason, found, *stands, by_checks, by_damping, "", damped)
+    silent, last = (path.silent, path.last) if isinstance(path, NoPath) else (False, None)
+    return BackendPlan(backend, state, reason, found, *stands, by_checks, by_damping, "", damped, silent, last)
 
 
 def _judge(backend: Backend, health: Health, path: Path | NoPath) -> tuple[State, str]:

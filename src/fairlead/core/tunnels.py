@@ -56,7 +56,8 @@ def _ipv6(source: Address, backend: Address) -> bytes:
 def usable(service: Service, backend: Address, path: Path | NoPath, config: Config | None) -> Path | NoPath:
     """The path as this service can use it: behind a gateway only with a tunnel, and a tunnel needs an address to start from."""
     if isinstance(path, NoPath):
-        return path
+        last = None if path.last is None else usable(service, backend, path.last, config)
+        return last if isinstance(last, NoPath) else path if last is path.last else replace(path, last=last)
     if service.tunnel is None:
         return path if path.gateway is None else NoPath(f"behind gateway {path.gateway}: needs a tunnel")
     if path.source is not None and path.source.version == backend.version:

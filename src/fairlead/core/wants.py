@@ -18,7 +18,7 @@ _MOST = 0xFFFFFFFF  # of a penalty, in its u32
 class WantDestination(NamedTuple):
     """One destination: `hop` is the next-hop row it needs, b"" for none; `live` its word with next hop 0.
 
-    A weight of 0 keeps it out of the slots.
+    A weight of 0 keeps it out of the slots. `keeps`: the next hop that it has, whichever that is, will do until more is known.
     """
 
     backend: Address
@@ -34,6 +34,7 @@ class WantDestination(NamedTuple):
     penalised: int = 0
     suppressed: bool = False
     undecided: bool = False
+    keeps: bool = False
 
     def registry(self, since: int, base: tuple[int, int, int]) -> RegistryRow:
         """What the registry is to remember of it."""
@@ -76,9 +77,12 @@ def want_service(plan: ServicePlan, rows: Rows) -> WantService:
 
 def _destination(plan: BackendPlan, forms: Known, rows: Rows, service: Service, live: int) -> WantDestination:
     address = plan.backend.address
-    hop = b"" if plan.path is None else rows.hop(plan.path, service.tunnel, address)
+    path = plan.path or plan.last
+    hop = b"" if path is None else rows.hop(path, service.tunnel, address)
     weight = plan.backend.weight if plan.usable else 0
-    want = WantDestination(address, forms.packed, forms.text, plan.path, hop, live, plan.state, weight, plan.healthy)
+    want = WantDestination(address, forms.packed, forms.text, path, hop, live, plan.state, weight, plan.healthy)
+    if plan.silent and path is None:  # as after a restart, before which it was known
+        want = want._replace(keeps=True)
     if service.panic and not plan.decided:
         want = want._replace(undecided=True)
     if plan.damped is None:

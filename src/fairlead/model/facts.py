@@ -49,9 +49,15 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class NoPath:
-    """Why a backend cannot be reached: "no route", "no neighbour on eth0", "behind a gateway, which needs a tunnel"."""
+    """Why a backend cannot be reached: "no route", "no neighbour on eth0", "behind a gateway, which needs a tunnel".
+
+    `silent`: all that is missing is the neighbour's answer. `last` is the path with the MAC that it had before: good enough for
+    known flows and for probes, for a neighbour that has not been asked yet is no reason to lose what it would answer.
+    """
 
     reason: str
+    silent: bool = False
+    last: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def judged(backend: Backend, health: Health, found: Path | NoPath):
         (AdminState.ACTIVE, 1, DOWN, path(1), State.DOWN, "503"),
         (AdminState.ACTIVE, 1, UP, NoPath("no route"), State.DOWN, "no route"),
         (AdminState.ACTIVE, 1, DOWN, NoPath("no route"), State.DOWN, "no route"),
+        (AdminState.ACTIVE, 1, UP, NoPath("no neighbour", True, path(1)), State.DOWN, "no neighbour"),
         (AdminState.DISABLED, 1, DOWN, NoPath("no route"), State.DISABLED, "disabled in the configuration"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
+
 from fairlead.events import BackendDown, BackendUp, OperationFailed, VipDown, VipUp
 from fairlead.model import AdminState, Backend, Link, NoPath, OnDown, ProbeKey, Protocol, Ttl
 from tests.unit.core.harness import CHECK, LINK, SMALL, World, built, config, key, kinds, path, paths_of, service
@@ -219,6 +221,50 @@ async def test_no_path_is_down_with_its_reason():
     assert [str(e) for e in world.events if isinstance(e, BackendDown)] == [
         "backend 10.1.0.11 is down for 192.0.2.10:80/tcp: no neighbour on eth0"
     ]
+
+
+SILENT = NoPath("no neighbour on eth0", silent=True)
+
+
+KNOWN = paths_of(config(service()))[ip_address(A)]
+
+
+@pytest.mark.parametrize("last", [KNOWN, replace(KNOWN, ifindex=3)], ids=["as it was", "by another NIC"])
+async def test_a_silent_neighbour_keeps_the_last_path(last):
+    """No new flows, but those that are known go where the neighbour was last, out of where the route leads by now."""
+    world = await built()
+    old = paths_of(config(service()))
+    world.reconciler.set_paths(old | {ip_address(A): replace(SILENT, last=last)})
+    await world.settle()
+    live = live_of(world, A)
+    assert (live >> 32 & 15, world.backends()) == (DOWN, {B, C})
+    hop = world.read.row("nexthops", live & 0xFFFFFF)
+    assert (hop["mac_destination"], hop["ifindex"]) == (last.mac_destination, last.ifindex)
+    world.reconciler.set_paths(old | {ip_address(A): NoPath("eth0 is down")})
+    await world.settle()
+    assert live_of(world, A) & 0xFFFFFF == 0, "the link is down, the last path is none any more"
+    world.reconciler.set_paths(old)
+    await world.settle()
+    assert world.backends() == {A, B, C}
+
+
+async def test_a_restart_while_a_neighbour_is_silent():
+    """The next daemon has never heard of its MAC: what the tables have is kept until it answers, or nothing can lead there."""
+    world = await built()
+    paths = paths_of(config(service()))
+    world.reconciler.set_paths(paths | {ip_address(A): replace(SILENT, last=KNOWN)})
+    await world.settle()
+    again = world.restart()
+    again.configure(config(service()), paths | {ip_address(A): SILENT})
+    assert await again.settle() == []
+    assert live_of(again, A) == live_of(world, A)
+    again.reconciler.set_paths(paths | {ip_address(A): path(99)})
+    await again.settle()
+    assert again.read.row("nexthops", live_of(again, A) & 0xFFFFFF)["mac_destination"] == path(99).mac_destination
+    once_more = world.restart()
+    once_more.configure(config(service()), paths | {ip_address(A): NoPath("no route")})
+    await once_more.settle()
+    assert live_of(once_more, A) & 0xFFFFFF == 0
 
 
 async def test_removed_backend_leaves_in_order():

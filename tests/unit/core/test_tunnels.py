@@ -85,6 +85,14 @@ USES = {
     "a tunnel from the configured address": (TUNNELLED, V4, BARE, config(address=SOURCE4), TO4),
     "a tunnel from the configured IPv6 address": (TUNNELLED, V6, BARE, config(address6=SOURCE6), TO6),
     "no path": (TUNNELLED, V4, NoPath("no route"), None, NoPath("no route")),
+    "a silent gateway": (TUNNELLED, V4, NoPath("silent", True, GATEWAY), None, NoPath("silent", True, GATEWAY)),
+    "a silent gateway without a tunnel": (
+        service(),
+        V4,
+        NoPath("silent", True, GATEWAY),
+        None,
+        NoPath("behind gateway 10.1.0.254: needs a tunnel"),
+    ),
 }
 
 

@@ -7,6 +7,10 @@ seconds. Carrier loss deletes managed entries, hence the same round.
 Who gets another MAC and does not say so (no gratuitous ARP) is believed in for half a minute (base_reachable_time). So a backend
 whose probes are not answered is doubted: the kernel asks it, by unicast, whether it is still there, and what is known stays in
 use; after three seconds without an answer it asks everybody, and so finds the new one.
+
+Who does not answer is asked three times, then given up, and a managed entry is tried again only every five seconds
+(interval_probe_time): long for a balancer that was cut off and has its cable back. So those are asked again each second, as many
+at a time as a segment bears.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from fairlead.adapters.netlink import wire
 from fairlead.adapters.netlink.messages import (
     NTF_EXT_MANAGED,
     NTF_USE,
+    NUD_FAILED,
     NUD_NOARP,
     NUD_PERMANENT,
     NUD_PROBE,
@@ -39,16 +44,21 @@ class Keeper:
         self._ask, self._picture = ask, picture
         self._flags, self._extended = (0, NTF_EXT_MANAGED) if managed_supported() else (NTF_USE, 0)
         self._doubted: dict[NeighbourKey, float] = {}
+        self._silent: dict[NeighbourKey, None] = {}  # who does not answer, in the order of their turns
 
     def hold(self, keys: Iterable[NeighbourKey]) -> None:
         """Have the kernel resolve these neighbours and keep them so; a permanent entry is somebody's wish and stays as it is."""
-        orders = [(key, order) for key in dict.fromkeys(keys) if (order := self._order(key))]
+        known = dict.fromkeys(keys)
+        orders = [(key, order) for key in known if (order := self._order(key))]
+        self._silent |= {key: None for key in known if key not in self._silent and self._failed(key)}
         for key, code in zip(orders, self._carry_out([order for _, order in orders]), strict=True):
             (self.full.add if code == errno.ENOBUFS else self.full.discard)(key[0])
 
     def release(self, keys: Iterable[NeighbourKey]) -> None:
         """Let go of these; what is not ours stays."""
-        known = ((key, self._picture.neighbours.get(key)) for key in keys)
+        known = [(key, self._picture.neighbours.get(key)) for key in keys]
+        for key, _ in known:
+            self._silent.pop(key, None)
         ours = [key for key, e in known if e is not None and e.protocol == PROTOCOL and not e.state & NUD_PERMANENT]
         self._carry_out([wire.drop_neighbour(key) for key in ours])
 
@@ -64,11 +74,32 @@ class Keeper:
         manage = wire.keep_neighbour(key, entry.mac, NUD_PROBE, 0, self._extended, PROTOCOL)
         self._carry_out([ask, manage] if self._extended else [ask])
 
-    def revive(self, key: NeighbourKey) -> None:
-        """The kernel has given this neighbour up, and would ask everybody for it in some seconds only: do it now, once."""
+    def failed(self, key: NeighbourKey) -> None:
+        """The kernel has asked this neighbour in vain. The first time it is asked again at once, then when its turn comes."""
+        if key not in self._silent:
+            self._silent[key] = None
+            self._revive([key] if self._failed(key) else [])
+
+    def ask_again(self, most: int) -> None:
+        """Who has failed is asked again, `most` of them, those first whose last time is longest ago."""
+        asked: list[NeighbourKey] = []
+        for key in list(self._silent):
+            entry = self._picture.neighbours.get(key)
+            if entry is None or entry.mac:
+                del self._silent[key]
+            elif self._failed(key):
+                asked.append(key)
+                self._silent[key] = self._silent.pop(key)
+            if len(asked) == most:
+                break
+        self._revive(asked)
+
+    def _failed(self, key: NeighbourKey) -> bool:
         entry = self._picture.neighbours.get(key)
-        if entry is not None and entry.protocol == PROTOCOL:
-            self._carry_out([wire.keep_neighbour(key, b"", 0, NTF_USE, self._extended, PROTOCOL)])
+        return entry is not None and entry.protocol == PROTOCOL and bool(entry.state & NUD_FAILED)
+
+    def _revive(self, keys: Iterable[NeighbourKey]) -> None:
+        self._carry_out([wire.keep_neighbour(key, b"", 0, NTF_USE, self._extended, PROTOCOL) for key in keys])
 
     def _order(self, key: NeighbourKey) -> bytes:
         """What makes this entry one of ours that the kernel keeps; nothing where it is already, or need not be."""

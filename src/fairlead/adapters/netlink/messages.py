@@ -52,12 +52,13 @@ def no_route(number: int) -> RouteAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An entry of the neighbour table; `mac` is empty while it is not known."""
+    """An entry of the neighbour table; `mac` is empty while it is not known, and `last` then what it was before, if ever."""
 
     mac: bytes
     state: int
     managed: bool
     protocol: int
+    last: bytes = b""
 
 
 Interface = IPv4Interface | IPv6Interface

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from fairlead.adapters.netlink import paths, wire
@@ -29,6 +30,8 @@ LOOK_UP_PAUSE = 0.02  # seconds between two rounds of look-ups, at least
 LOOK_UP_REST = 4  # and this many times what the last one took
 DISTURBED_PAUSE = 1.0  # seconds between two calls of `disturbed`
 HOLD_ROUND = 5.0  # seconds between two looks at the neighbours that we keep
+ASK_ROUND = 1.0  # seconds between two times that those are asked again which did not answer,
+ASKED_AT_ONCE = 100  # and how many of them: each is a broadcast, or three
 EVENTS_AT_ONCE = 64  # datagrams, then others have their turn
 
 # bits for link neigh ipv4{ifaddr,route,rule} ipv6{ifaddr,route} ipv6{rule} ipv4-netconf (rp_filter) nexthop
@@ -66,7 +69,7 @@ class Network:
         self._ask = wire.Asker(RECEIVE_BUFFER)
         self._keeper = Keeper(self._ask, self._picture)
         self._listen()
-        self._tasks = [asyncio.create_task(job) for job in (self._settle(), self._hold_round())]
+        self._tasks = [asyncio.create_task(job) for job in (self._settle(), self._hold_round(), self._ask_round())]
         for task in self._tasks:
             task.add_done_callback(lambda done: done.cancelled() or done.result())  # a bug is for the loop to hear of
         self.poke()
@@ -213,9 +216,13 @@ class Network:
         answer, key = self._answers[backend], self._key(backend)
         entry = self._picture.neighbours.get(key) if key else None
         found = paths.resolve(answer, self._way(backend), entry, self.name(answer.ifindex), full=key in self._keeper.full)
-        if isinstance(found, Path) and found.source is None:
-            return replace(found, source=self._own(backend.version, answer.ifindex))
-        return found
+        if isinstance(found, Path):
+            return self._sourced(found, backend)
+        return found if found.last is None else replace(found, last=self._sourced(found.last, backend))
+
+    def _sourced(self, path: Path, backend: Address) -> Path:
+        """With an address of ours to send from where the route names none."""
+        return path if path.source else replace(path, source=self._own(backend.version, self._answers[backend].ifindex))
 
     def _own(self, version: int, ifindex: int) -> Address | None:
         mine = self._picture.addresses.get(ifindex, ())
@@ -275,6 +282,12 @@ class Network:
                 self._hold(b for b in everyone[at : at + wire.AT_ONCE] if b in self._answers)
                 await asyncio.sleep(0)
 
+    async def _ask_round(self) -> None:
+        while True:
+            await asyncio.sleep(ASK_ROUND)
+            with suppress(OSError):  # of the socket: the others who ask by it say so
+                self._keeper.ask_again(ASKED_AT_ONCE)
+
     # ------------------------------------------------------------------------------------------------------------------- events
 
     def _listen(self) -> None:
@@ -308,7 +321,7 @@ class Network:
             if news.lost:
                 self._stale.update(users)  # look, and hold it again
             if news.silent and users:
-                self._keeper.revive(news.neighbour)
+                self._keeper.failed(news.neighbour)
             self._touched |= news.lost and news.ours
             if users or self._touched:
                 self._kick.set()

@@ -147,18 +147,23 @@ def resolve(
 ) -> Path | NoPath:
     """The path that follows from a route, its way out and the neighbour entry on `device`, or why there is none.
 
-    `full`: the kernel had no room for the entry.
+    `full`: the kernel had no room for the entry. Where nothing but the neighbour fails, the MAC that it had is in `NoPath.last`.
     """
     problem = refused(answer)
     if problem:
         return NoPath(problem)
     if isinstance(way, NoPath):
         return way
-    if neighbour is None or not neighbour.mac:
-        if full:
-            key = f"net.ipv{answer.gateway.version if answer.gateway else 4}.neigh.default.gc_thresh3"
-            return NoPath(f"no neighbour on {device}: the kernel's neighbour table is full; raise {key}")
-        who = f"gateway {answer.gateway} does not answer" if answer.gateway else "nobody answers for its address"
-        return NoPath(f"no neighbour on {device}: {who}")
+    if neighbour is not None and neighbour.mac:
+        return _path(answer, way, neighbour.mac)
+    last = _path(answer, way, neighbour.last) if neighbour is not None and neighbour.last else None
+    if full:
+        key = f"net.ipv{answer.gateway.version if answer.gateway else 4}.neigh.default.gc_thresh3"
+        return NoPath(f"no neighbour on {device}: the kernel's neighbour table is full; raise {key}", True, last)
+    who = f"gateway {answer.gateway} does not answer" if answer.gateway else "nobody answers for its address"
+    return NoPath(f"no neighbour on {device}: {who}", True, last)
+
+
+def _path(answer: RouteAnswer, way: Way, mac: bytes) -> Path:
     mtu = min(way.mtu, answer.mtu) if answer.mtu else way.mtu
-    return Path(way.link.ifindex, neighbour.mac, way.source, mtu, answer.source, answer.gateway, way.tag, way.bond)
+    return Path(way.link.ifindex, mac, way.source, mtu, answer.source, answer.gateway, way.tag, way.bond)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
@@ -16,7 +16,7 @@ Prefix = tuple[int, int, int]  # IP version, length, network as a number without
 class News:
     """What an event is about: a neighbour, routes to a prefix, or, with neither, something that any path may rest on.
 
-    `lost`: the neighbour's entry is not there any more; `ours`: it was one of ours; `silent`: it has just stopped answering.
+    `lost`: the neighbour's entry is not there any more; `ours`: it was one of ours; `silent`: it was asked in vain.
     """
 
     neighbour: NeighbourKey | None = None
@@ -41,7 +41,7 @@ class Picture:
         for message in ask.dump(wire.GET_ADDR):
             self._take_address(message, gone=False)
         found = map(wire.neighbour_of, ask.dump(wire.GET_NEIGH))
-        self.neighbours = dict(each for each in found if each is not None)
+        self.neighbours = {key: self._remembered(key, entry) for key, entry in filter(None, found)}
 
     def read_links(self, ask: wire.Asker) -> None:
         """The links anew: the event of one that was made a moment ago may still be on its way. OSError."""
@@ -68,11 +68,15 @@ class Picture:
             return None
         key, entry = found
         if message.kind == wire.NEW_NEIGH:
-            before = self.neighbours.get(key)
-            self.neighbours[key] = entry
-            return News(key, silent=bool(entry.state & NUD_FAILED and before is not None and before.mac))
+            self.neighbours[key] = self._remembered(key, entry)
+            return News(key, silent=bool(entry.state & NUD_FAILED))
         self.neighbours.pop(key, None)
         return News(key, lost=True, ours=entry.protocol == PROTOCOL)
+
+    def _remembered(self, key: NeighbourKey, entry: Neighbour) -> Neighbour:
+        """The entry with the MAC that it had, while it has none: the kernel forgets that when it asks in vain."""
+        before = self.neighbours.get(key)
+        return entry if entry.mac or before is None else replace(entry, last=before.mac or before.last)
 
     def _take_link(self, message: wire.Message) -> News | None:
         device = _link(message)
