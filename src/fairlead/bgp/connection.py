@@ -27,6 +27,10 @@ CONNECT_RETRY = 120.0
 # waits once less: a router that is turned away may not come back for two minutes.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
+# How many failures count of those in which the peer said nothing: a dial that failed, a hold timer that expired. Patience is for who
+# turns us away or falls again and again; where a cable was cut or a router restarts it would only prolong that.
+SILENT = 1
+
 # Seconds that a session must have been established for the next failure to count as a first one.
 STABLE = 10.0
 
@@ -60,6 +64,7 @@ class Connection:
         self._message: wire.Message = wire.Keepalive()
         self.notice = wire.Notification(Code.CEASE)
         self.why = ""
+        self._silent = False
 
     @property
     def resting(self) -> bool:
@@ -131,6 +136,7 @@ class Connection:
     def step(self, cause: Input, now: float) -> None:
         """The one place where the state changes."""
         step = TABLE[cause][self.state]
+        self._silent = cause is Input.HOLD or (cause is Input.LOST and self.state in {State.CONNECT, State.ACTIVE})
         if step is not Do.NOTHING:
             self._STEPS[step](self, now)
         if step.after is not None:
@@ -275,12 +281,15 @@ class Connection:
         self.retry_at = None
 
     def _fall(self, now: float) -> None:
-        """The connection is over: nothing that hung on it stays, and the next dial waits longer the more often this happens."""
+        """The connection is over: nothing that hung on it stays, and the next dial waits longer the more often this happens (RFC 4271
+        section 8.1.1, DampPeerOscillations).
+        """
         was_up = self.state is State.ESTABLISHED
         if was_up and now - self._established_at >= STABLE:
             self.failures = self.rival.failures = 0
         self.wake(now)
-        self.failures += 1
+        if not self._silent or self.failures < SILENT:
+            self.failures += 1
         self._let_go()
         if was_up:
             self._shared.out.end()
