@@ -27,7 +27,7 @@ CONNECT_RETRY = 120.0
 # waits once less: a router that is turned away may not come back for two minutes.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
-# How many failures count of those in which the peer said nothing: a dial that failed, a hold timer that expired. Patience is for who
+# So many failures count of those in which the peer said nothing: dials that failed, hold timers that expired. Patience is for who
 # turns us away or falls again and again; where a cable was cut or a router restarts it would only prolong that.
 SILENT = 1
 
@@ -281,9 +281,7 @@ class Connection:
         self.retry_at = None
 
     def _fall(self, now: float) -> None:
-        """The connection is over: nothing that hung on it stays, and the next dial waits longer the more often this happens (RFC 4271
-        section 8.1.1, DampPeerOscillations).
-        """
+        """The connection is over: nothing that hung on it stays, and the next dial waits longer the more often this happens."""
         was_up = self.state is State.ESTABLISHED
         if was_up and now - self._established_at >= STABLE:
             self.failures = self.rival.failures = 0
