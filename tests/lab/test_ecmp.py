@@ -147,9 +147,11 @@ def test_same_tables_in_any_order_of_events(site: Site) -> None:
     eventually(lambda: site.all_up() and site.hashes() == whole, 20)
 
 
-@pytest.mark.parametrize(("balancers", "options"), [(4, ()), (2, ("--router", "frr"))], ids=["four", "frr"])
+@pytest.mark.parametrize(
+    ("balancers", "options"), [(4, ()), (2, ("--router", "frr")), (2, ("--router", "gobgp"))], ids=["four", "frr", "gobgp"]
+)
 def test_other_sites(balancers: int, options: tuple[str, ...]) -> None:
-    """Four balancers, and two behind FRR: shares, one leaves and is killed, and no connection moves or breaks."""
+    """Four balancers, and two behind FRR and GoBGP: shares, one leaves and is killed, and no connection moves or breaks."""
     with built(balancers, *options) as site:
         eventually(site.all_up, 20)
         assert all(part > 0.5 / balancers for part in share(site).values())

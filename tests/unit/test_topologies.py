@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections import Counter
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 
 import pytest
 
-from fairlead.lab import plan, services
+from fairlead.lab import fib, plan, services
 from fairlead.lab.client import BadAnswerError, backend_of
 from fairlead.lab.topologies import TOPOLOGIES, find
 from fairlead.lab.topology import Role, Software, Topology, Xdp
@@ -122,6 +124,36 @@ def test_sizes_that_cannot_be(name: str, balancers: int) -> None:
     """Only `ecmp` has a choice of balancers, and it ends at eight."""
     with pytest.raises(ValueError, match="balancers"):
         find(name, balancers)
+
+
+def test_gobgp_expects_every_balancer() -> None:
+    """GoBGP's configuration has a session for each balancer; it takes VIPs alone, and all their paths."""
+    topology = find("ecmp", 4, Software.GOBGP)
+    found = services.service(topology, topology.host("router"), PurePosixPath("/etc"), PROGRAMS, {})
+    assert found is not None
+    said = tomllib.loads(found.files["gobgp.toml"])
+    assert [n["config"]["neighbor-address"] for n in said["neighbors"]] == [f"192.0.2.{n}" for n in (11, 12, 13, 14)]
+    taken = [s["conditions"]["match-prefix-set"]["prefix-set"] for s in said["policy-definitions"][0]["statements"]]
+    assert taken == [s["prefix-set-name"] for s in said["defined-sets"]["prefix-sets"]]
+    assert said["global"]["apply-policy"]["config"]["default-import-policy"] == "reject-route"
+    assert said["global"]["use-multiple-paths"]["config"]["enabled"]
+
+
+def test_what_gobgp_says_becomes_routes() -> None:
+    """All paths of a prefix are one route; a withdrawal takes it away; nothing said is nothing done."""
+    reach = {"type": 14, "nexthop": "fd00::11", "afi": 2, "safi": 1}
+    said = [
+        {"nlri": {"prefix": "203.0.113.1/32"}, "attrs": [{"type": 1, "value": 0}, {"type": 3, "nexthop": "192.0.2.12"}]},
+        {"nlri": {"prefix": "203.0.113.1/32"}, "attrs": [{"type": 3, "nexthop": "192.0.2.11"}]},
+        {"nlri": {"prefix": "fd00::1/128"}, "attrs": [reach], "withdrawal": True},
+    ]
+    found = fib.hops(json.dumps(said))
+    assert found == {"203.0.113.1/32": ["192.0.2.12", "192.0.2.11"], "fd00::1/128": []}
+    assert [" ".join(fib.command(*each)) for each in found.items()] == [
+        "ip -4 route replace 203.0.113.1/32 proto bgp nexthop via 192.0.2.11 nexthop via 192.0.2.12",
+        "ip -6 route del fd00::1/128 proto bgp",
+    ]
+    assert fib.hops("[]") == {}
 
 
 def test_frr_expects_every_balancer() -> None:

@@ -92,8 +92,11 @@ def programs(software: Software) -> services.Programs:
         nginx=find("nginx", "nginx/usr/sbin/nginx"),
         fairlead=find("fairlead"),
         frr=_frr(),
+        gobgpd=find("gobgpd", "gobgp/usr/bin/gobgpd"),
+        gobgp=find("gobgp", "gobgp/usr/bin/gobgp"),
     )
-    needed = {software.value: {Software.BIRD: found.bird, Software.FRR: found.frr}[software]}
+    routers = {Software.BIRD: found.bird, Software.FRR: found.frr, Software.GOBGP: found.gobgp and found.gobgpd}
+    needed = {software.value: routers[software]}
     needed |= {"nginx": found.nginx, "fairlead": found.fairlead}
     missing = [name for name, path in needed.items() if not path]
     missing += [name for name in ("ip", "tc", "ethtool") if not shutil.which(name)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from fairlead.lab import frr
+from fairlead.lab import frr, gobgp
 from fairlead.lab.topology import Host, Role, Software, Topology
 
 
@@ -20,6 +20,8 @@ class Programs:
     nginx: str
     fairlead: str
     frr: str = ""  # the directory of its daemons
+    gobgpd: str = ""
+    gobgp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ def service(topology: Topology, host: Host, home: PurePosixPath, programs: Progr
     match host.role:
         case Role.ROUTER if topology.peering.software is Software.FRR:
             return Service(("/bin/sh", f"{home}/bin/frr-start"), frr.files(topology, host, home, programs.frr))
+        case Role.ROUTER if topology.peering.software is Software.GOBGP:
+            files = gobgp.files(topology, host, home, programs.gobgpd, programs.gobgp)
+            return Service(("/bin/sh", f"{home}/bin/gobgp-start"), files)
         case Role.ROUTER:
             return _bird(topology, host, home, programs)
         case Role.BACKEND:

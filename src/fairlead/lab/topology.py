@@ -29,6 +29,7 @@ class Software(Enum):
 
     BIRD = "bird"
     FRR = "frr"
+    GOBGP = "gobgp"
 
 
 @dataclass(frozen=True, slots=True)
