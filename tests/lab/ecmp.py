@@ -9,7 +9,7 @@ from typing import Any
 
 from fairlead.lab import supervisor
 from tests.lab.conftest import new_name
-from tests.lab.kit import FAIRLEAD, TOOLS, V4, VIPS, Lab
+from tests.lab.kit import FAIRLEAD, TOOLS, V4, VIPS, Lab, eventually
 from tests.lab.traffic import PORT
 
 
@@ -49,6 +49,23 @@ class Site:
     def all_up(self) -> bool:
         states = {b["state"] for each in self.balancers for s in self.status(each)["services"] for b in s["backends"]}
         return states == {"up"} and self.shared(*self.balancers) and len(self.hashes()) == 1
+
+    def established(self, balancer: str) -> bool:
+        return [p["state"] for p in json.loads(self.said(balancer, "bgp", "--json"))["peers"]] == ["Established"]
+
+    @contextmanager
+    def unmoved(self) -> Iterator[None]:
+        """No route of a VIP leaves the router's kernel, or loses a next hop, while the block lasts, for however short a time."""
+        end = "198.51.100.1"
+        with self.lab.running("router", "ip", "-o", "monitor", "route") as monitor:
+            eventually(lambda: f" {monitor.pid} " in self.lab.run("router", "cat", "/proc/net/netlink"))
+            yield
+            self.lab.run("router", "ip", "route", "replace", "blackhole", end)
+            told: list[str] = []
+            while end not in (line := monitor.stdout.readline()):
+                told.append(line)
+        about = [line for line in told if any(vip in line.split()[:2] for vip in VIPS.values())]
+        assert all("Deleted" not in line and line.count("via ") == len(self.balancers) for line in about), about
 
     @contextmanager
     def cut(self, balancer: str) -> Iterator[None]:

@@ -80,13 +80,14 @@ def test_stop(site: Site) -> None:
 
 def test_kill(site: Site) -> None:
     """SIGKILL of the daemon moves nothing: the router keeps the route (graceful restart), the data plane forwards on."""
-    with held(site.lab, HELD) as use, streaming(site.lab, V4, 300) as stream:
+    with held(site.lab, HELD) as use, streaming(site.lab, V4, 300) as stream, site.unmoved():
         before = site.forwarded()
         site.lab.cli("kill", "balancer2")
         assert unharmed(use())
         assert site.shared(*site.balancers)
         site.lab.cli("start", "balancer2")
         eventually(site.all_up, 20)
+        eventually(lambda: site.established("balancer2"))
         assert site.forwarded()["balancer2"] > before["balancer2"]
         assert unharmed(use())
     assert stream.lost(0) == 0
@@ -162,10 +163,11 @@ def test_other_sites(balancers: int, options: tuple[str, ...]) -> None:
             assert unharmed(use())
             site.said(last, "undrain")
             eventually(site.all_up)
-            site.lab.cli("kill", last)
-            assert unharmed(use())
-            site.lab.cli("start", last)
-            eventually(site.all_up, 20)
-            assert site.shared(*site.balancers)
+            with site.unmoved():
+                site.lab.cli("kill", last)
+                assert unharmed(use())
+                site.lab.cli("start", last)
+                eventually(site.all_up, 20)
+                eventually(lambda: site.established(last))
             assert unharmed(use())
         assert stream.lost(0) == 0
