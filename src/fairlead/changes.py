@@ -107,7 +107,9 @@ class Changes:
             parts.kernel.probe_mark = config.probe.mark
             await parts.replace_programs()
         if config.address != before.address:
-            parts.presence.warn("address", ["a new `address` becomes the router id with the next start"])
+            now, then = parts.router_id, config.address
+            late = f"{now} stays the BGP router id until the next start, then it is the new `address`, {then}"
+            parts.presence.warn("address", [late] if then not in (None, now) else [])
         result = await parts.reconciler.change(parts.overlaid(config), parts.managed())
         await parts.watch()
         await parts.presence.look_after_plumbing(config, parts.managed())

@@ -17,6 +17,7 @@ from fairlead.parts import Parts
 from fairlead.presence import Presence
 
 _STOPPING = "fairlead is about to stop"
+_UP = "Established"
 
 
 def remembered(store: Overrides, presence: Presence) -> tuple[tuple[Override, ...], Drained | None]:
@@ -73,10 +74,11 @@ class Leaving:
         self._parts.drained = drained
 
     async def farewell(self) -> None:
-        """Before a stop: `stop_time` as a last resort. A second signal, a bug and a handover do without."""
+        """Before a stop: `stop_time` as a last resort, where somebody hears it. A second signal, a bug, a handover do without."""
         parts, ending = self._parts, self._parts.ending
         within = parts.config.stop_time
-        if within and parts.reconciler.offered() and not (ending.succeed or ending.bug or ending.detach):
+        heard = parts.reconciler.offered() and any(peer.state == _UP for peer in parts.speaker.status())
+        if within and heard and not (ending.succeed or ending.bug or ending.detach):
             parts.reconciler.leave(within, _STOPPING)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -127,6 +128,18 @@ def test_drain_while_it_leaves_survives(calm: Lab) -> None:
     assert "drained by root" in calm.status()["drained"]
 
 
+def test_a_stop_marks_the_routes_first(calm: Lab) -> None:
+    """Unsaid, `stop_time` is a second: long enough for the router to have the community before the withdrawal."""
+    command = (str(calm.home("router") / "bin/birdc"), "show", "route", "all", "protocol", "balancer1")
+    began, marks = time.monotonic(), 0
+    os.kill(calm.pid(), signal.SIGTERM)
+    while calm.route(V4):
+        marks += MARKED in calm.run("router", *command)
+    assert marks
+    assert time.monotonic() - began >= 0.9
+    eventually(lambda: not running(calm))
+
+
 def test_stop_time(calm: Lab) -> None:
     """With `stop_time` SIGTERM marks the routes first and the daemon ends that much later; a second signal cuts it short."""
     calm.reload(calm.config.replace("  hold_time: 9\n", "  hold_time: 9\n  stop_time: 5\n"))
@@ -166,6 +179,28 @@ def test_bgp_shows_the_session(calm: Lab) -> None:
         assert words in text, text
     refused = calm.try_run("balancer1", FAIRLEAD, "bgp", "10.9.9.9")
     assert (refused.returncode, "there is no BGP peer 10.9.9.9; there are: 192.0.2.1" in refused.stderr) == (1, True)
+
+
+def test_a_new_address_waits_for_the_next_start(calm: Lab, tmp_path: Path) -> None:
+    """It is the router id, which no session can change: `plan` and a warning say so until a restart, or its end."""
+    session, path = since(calm), tmp_path / "new.yaml"
+    path.write_text(re.sub(r"(?m)^address: .*$", "address: 192.0.2.111", calm.config))
+    later = "192.0.2.11 stays the BGP router id until the next start, then it is the new `address`, 192.0.2.111"
+    assert "set address 192.0.2.111; the BGP router id follows with the next start" in said(calm, "plan", str(path), code=4)
+    calm.reload(path.read_text())
+    assert later in calm.status()["warnings"]
+    calm.reload(calm.config)
+    assert later not in calm.status()["warnings"]
+    assert since(calm) == session
+
+    calm.reload(path.read_text())
+    said(calm, "restart")
+    eventually(lambda: said(calm, "bgp").startswith("BGP router 192.0.2.111,"))
+    eventually(calm.all_up)
+    assert later not in calm.status()["warnings"]
+    calm.reload(calm.config)
+    said(calm, "restart")
+    eventually(lambda: said(calm, "bgp").startswith("BGP router 192.0.2.11,"))
 
 
 def test_policy_changes_without_a_reset(calm: Lab) -> None:

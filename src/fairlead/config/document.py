@@ -16,6 +16,7 @@ from fairlead.config.vocabulary import DOCUMENT
 from fairlead.model import Cluster, Config, Limits, ProbeConfig, Reject, Service, Timeouts
 
 _DRAIN_TIME = 10.0  # seconds
+_STOP_TIME = 1.0
 
 
 def read_document(root: Value) -> Config | None:
@@ -57,7 +58,7 @@ def _config(said: Section, drafts: list[Draft]) -> Config:
         listen=speaking.listen,
         aggregates=speaking.aggregates,
         drain_time=_DRAIN_TIME if speaking.drain_time is None else speaking.drain_time,
-        stop_time=speaking.stop_time or 0.0,
+        stop_time=_STOP_TIME if speaking.stop_time is None else speaking.stop_time,
         probe=said.take("probe", machine.probe) or ProbeConfig(),
         cluster=said.take("cluster", machine.cluster) or Cluster(),
         timeouts=said.take("timeouts", machine.timeouts) or Timeouts(),

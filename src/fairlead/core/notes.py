@@ -33,7 +33,8 @@ def _settings(before: Config, after: Config) -> Iterator[str]:
         yield "set rule and route of probes"
     for name in ("address", "address6"):
         if getattr(before, name) != getattr(after, name):
-            yield f"set {name} {getattr(after, name)}"
+            later = "; the BGP router id follows with the next start" if name == "address" and after.peers else ""
+            yield f"set {name} {getattr(after, name)}{later}"
     if before.listen != after.listen:
         yield "listen for BGP peers" if after.listen is not None else "listen for BGP peers no longer"
     for name, text in (("drain_time", "drain_time"), ("stop_time", "stop_time")):

@@ -293,7 +293,7 @@ class Config:
     listen: Listen | None = None  # for peers that dial us; None: not at all
     aggregates: tuple[Aggregate, ...] = ()  # sorted by prefix
     drain_time: float = 10.0  # seconds for which routes carry RFC 8326's community before `fairlead drain self` takes them back
-    stop_time: float = 0.0  # the same when the daemon is stopped
+    stop_time: float = 1.0  # the same when the daemon is stopped
     probe: ProbeConfig = ProbeConfig()
     cluster: Cluster = Cluster()
     timeouts: Timeouts = Timeouts()

@@ -180,10 +180,11 @@ def test_aggregates():
 
 
 def test_times_of_leaving():
-    """`drain_time` is 10 s, `stop_time` none, unless said."""
+    """`drain_time` is 10 s, `stop_time` one, unless said."""
     usual, said = bgp("peers: [10.0.0.1]"), bgp("drain_time: 0, stop_time: 500ms, peers: [10.0.0.1]")
 
-    assert (usual.drain_time, usual.stop_time) == (10, 0)
+    assert (usual.drain_time, usual.stop_time) == (10, 1)
+    assert bgp("stop_time: 0, peers: [10.0.0.1]").stop_time == 0
     assert (said.drain_time, said.stop_time) == (0, 0.5)
 
 
