@@ -124,8 +124,10 @@ def test_ttl_security(net: Net, router: Router, speaker: Running) -> None:
     speaker.configure(peer(ttl_security=1))
     has(router, V4, V6)
 
-    speaker.configure(peer(multihop=64))
+    # without graceful restart, so that nothing is kept, and with the least hold time
+    speaker.configure(peer(multihop=64, graceful_restart=None, hold_time=3))
     eventually(lambda: dropped(net.router, "TcpExtTCPMinTTLDrop"), what="a packet that has travelled too far")
+    eventually(lambda: not router.routes() and not speaker.established(), what="the end of session and routes")
 
 
 @pytest.mark.parametrize("router", [Frr], ids=["frr"], indirect=True)
