@@ -202,6 +202,33 @@ def test_link_local(net: Net, bird: Bird, speaker: Running) -> None:
     assert speaker.status().address == f"{theirs}%eth0"
 
 
+def test_nothing_but_link_local(net: Net, bird: Bird, speaker: Running) -> None:
+    """Without a global address ("unnumbered") the link-local one is the only next hop, of IPv4 VIPs as well (RFC 8950)."""
+    ours, theirs = link_local(net.ours), link_local(net.router)
+    for namespace in (net.ours, net.router):
+        run("ip", "-n", namespace, "addr", "flush", "dev", "eth0", "scope", "global")
+    families = "ipv4 { import all; export none; extended next hop; }; ipv6 { import all; export none; };"
+    (bird.log_path.parent / "bird.conf").write_text(
+        f"""log "{bird.log_path}" all;
+router id 10.99.0.2;
+protocol device {{ }}
+protocol kernel {{ ipv4 {{ export all; }}; }}
+protocol kernel {{ ipv6 {{ export all; }}; }}
+protocol bgp fairlead {{ local {theirs} as 4200000002; neighbor {ours}%eth0 as 4200000001; passive; {families} }}
+"""
+    )
+    bird.restart()
+    text = f'{{as_number: 4200000001, extended_next_hop: true, hold_time: 30, peers: ["{theirs}%eth0"]}}'
+    start(speaker, preflight.parse(f"address: 10.99.0.1\nservices: []\nbgp: {text}", "x"))
+    established(speaker)
+
+    eventually(lambda: len(bird.routes()) == 2, what="both routes")
+    assert {said["next_hop"].split()[-1] for said in bird.routes().values()} == {ours}
+    for version, prefix in (("-4", V4), ("-6", V6)):
+        shown = run("ip", "-n", net.router, version, "route", "show", prefix)
+        assert f"{ours} dev eth0" in shown, "what the router's kernel forwards by"
+
+
 def blocks(language: str) -> list[str]:
     """The code blocks of docs/reference/bgp.md below its heading about a router on this machine."""
     text = (ROOT / "docs/reference/bgp.md").read_text().partition("## A router on this machine")[2].partition("\n## ")[0]

@@ -28,17 +28,17 @@ ROUTES = (
 ORIGIN, PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITIES, MP_REACH, EXTENDED, LARGE = 1, 2, 3, 4, 5, 8, 14, 16, 32
 
 
-def configured(text: str, as_number: int = 65001) -> PeerConfig:
+def configured(text: str, as_number: int = 65001, peer: str = "10.0.0.1") -> PeerConfig:
     """The one peer of a file that has this in `bgp`."""
     file = f"""
 address: {OWN}
 address6: 2001:db8::5
 prefixes: {{upper: [192.0.2.128/25]}}
 services: [{{virtual: 192.0.2.10, name: web, servers: [10.1.0.11], policy: {{http: }}}}]
-bgp: {{as_number: {as_number}, {text}{", " if text else ""}peers: [10.0.0.1]}}
+bgp: {{as_number: {as_number}, {text}{", " if text else ""}peers: ["{peer}"]}}
 """
-    (peer,) = config.parse(file, "x").peers
-    return peer
+    (found,) = config.parse(file, "x").peers
+    return found
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
@@ -170,15 +170,18 @@ def test_graceful_restart():
 
 
 def test_extended_next_hop():
-    """Only with the key, and if the peer offers it too, IPv4 routes get an IPv6 next hop."""
-    theirs = offer(extended_next_hop=True)
-    six = IPv6Address("2001:db8::5")
+    """Only with the key, and if the peer offers it too, IPv4 routes get an IPv6 next hop; else they have `address`."""
+    theirs, six = offer(extended_next_hop=True), IPv6Address("2001:db8::5")
+
+    def said(text: str, capabilities: tuple[Capability, ...] = theirs) -> Mapping[int, bytes]:
+        return Peer(configured(text, peer="2001:db8::1"), local=six, capabilities=capabilities).told()[V4]
 
     assert CapabilityCode.EXTENDED_NEXT_HOP not in {c.code for c in Peer(configured("")).open.capabilities}
-    assert NEXT_HOP in told("", local=six, capabilities=theirs)[V4]
-    found = told("extended_next_hop: true", local=six, capabilities=theirs)[V4]
-    assert found[MP_REACH].startswith(b"\0\1\1\x10" + six.packed)
-    assert NEXT_HOP in told("extended_next_hop: true", local=six)[V4]
+    assert said("")[NEXT_HOP] == OWN.packed
+    assert said("extended_next_hop: true")[MP_REACH].startswith(b"\0\1\1\x10" + six.packed)
+    assert said("extended_next_hop: true", offer())[NEXT_HOP] == OWN.packed
+    assert said("extended_next_hop: true, next_hop_4: 10.0.0.77")[NEXT_HOP] == ip_address("10.0.0.77").packed
+    assert told("extended_next_hop: true", capabilities=theirs)[V4][NEXT_HOP] == OWN.packed, "over IPv4"
 
 
 def test_next_hops():

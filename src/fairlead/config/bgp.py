@@ -116,9 +116,14 @@ def _read_peer(value: Value, terms: Terms, router: Router) -> PeerConfig | None:
 
 
 def _peer(address: Address, interface: str, terms: Terms, as_number: int, router: Router, at: Position) -> PeerConfig:
-    """Where a session's own address is no next hop for others, `address` and `address6` are: of the other family, local ones."""
+    """Where a session's own address is no next hop for others, `address` and `address6` are: of the other family, local ones.
+
+    An IPv6 next hop of IPv4 VIPs (RFC 8950) goes before `address`, which they have all the same if the peer takes none.
+    """
     elsewhere = not (address.is_loopback or address.is_link_local)
     own = {address.version} if elsewhere else set()
+    if terms.extended_next_hop and address.version == 6:
+        own |= {4}
     gives = terms.graceful_restart
     return PeerConfig(
         address=address,
