@@ -18,7 +18,7 @@ from fairlead.bgp import Cease, Dial, HangUp, Session, Side, from_plain
 from fairlead.events import Event
 from fairlead.model import PeerConfig, PeerStatus, Route
 
-DIAL_TIMEOUT = 10.0  # seconds
+DIAL_TIMEOUT = 4.0  # seconds; TCP repeats a SYN after 1, 3 and 7, and the last is later than a new dial
 
 
 class Peer:
