@@ -172,7 +172,7 @@ def test_routes_stay_while_the_daemon_restarts(net: Net, router: Router, mortal:
         successor.do(lambda speaker: speaker.settle())
         eventually(lambda: seen.append(set(router.routes())) or not any(t["stale"] for t in router.routes().values()))
         assert all(routes == {V4, V6} for routes in seen)
-        assert len(seen) > 2
+        assert len(seen) >= 2, "before, and after"
     finally:
         successor.end()
 
@@ -206,9 +206,10 @@ def test_router_that_restarts(router: Router, speaker: Running) -> None:
 def test_router_shuts_down_with_words(router: Router, speaker: Running) -> None:
     """An administrative shutdown (RFC 9003) is quoted, and the session comes back when it is enabled."""
     begin(router, speaker)
+    before = len(speaker.downs())  # a busy FRR may turn a first connection away
     router.disable("rack 7 moves")
-    eventually(speaker.downs, what="the end of the session")
-    assert speaker.downs() == ['received Cease/Administrative Shutdown: "rack 7 moves"']
+    eventually(lambda: len(speaker.downs()) > before, what="the end of the session")
+    assert speaker.downs()[before:] == ['received Cease/Administrative Shutdown: "rack 7 moves"']
     router.enable()
 
     has(router, V4, V6)
