@@ -28,6 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+DEATH = 10  # seconds that SIGKILL may take: a daemon has large tables to let go of
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,6 +47,7 @@ class Supervisor:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.killed: set[int] = set()
         self.stopping = False
 
     def start_all(self) -> None:
@@ -53,11 +56,14 @@ class Supervisor:
             self.start(host)
 
     def start(self, host: str) -> dict[str, Any]:
-        """Start the service of one host, unless it runs."""
+        """Start the service of one host, unless it runs; one that was killed and is not gone yet does not."""
         services = self._services()
         if host not in services:
             return {"error": f"{host} runs no daemon; those that do: {', '.join(services)}"}
         child = self.children.get(host)
+        if child is not None and child.pid in self.killed:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(DEATH)
         if child is None or child.poll() is not None:
             child = self.children[host] = self._spawn(host, services[host])
         return {"pid": child.pid}
@@ -89,6 +95,8 @@ class Supervisor:
             return {"error": f"nothing runs on {host}"}
         at = time.time()
         child.send_signal(number)
+        if number == signal.SIGKILL:
+            self.killed.add(child.pid)
         return {"at": at}
 
     def status(self) -> dict[str, Any]:
