@@ -66,6 +66,7 @@ from fairlead.model.peers import (
     PeerConfig,
 )
 from fairlead.model.places import Address, Position, Prefix, host_prefix
+from fairlead.model.speaking import Alert, Api, Logging, Probes, Search, SinkStatus, Syslog, WorkStatus
 from fairlead.model.status import (
     BackendStatus,
     BgpStatus,
@@ -87,6 +88,8 @@ __all__ = [
     "Address",
     "AdminState",
     "Aggregate",
+    "Alert",
+    "Api",
     "AttributeRule",
     "Backend",
     "BackendFlows",
@@ -116,6 +119,7 @@ __all__ = [
     "Limits",
     "Link",
     "Listen",
+    "Logging",
     "Member",
     "Moved",
     "NoPath",
@@ -133,6 +137,7 @@ __all__ = [
     "ProbeKey",
     "ProbeResult",
     "ProbeTarget",
+    "Probes",
     "Problem",
     "Protocol",
     "Publish",
@@ -140,15 +145,18 @@ __all__ = [
     "Route",
     "Rules",
     "Scheduler",
+    "Search",
     "Service",
     "ServiceChange",
     "ServiceFlows",
     "ServiceKey",
     "ServiceStatus",
     "Severity",
+    "SinkStatus",
     "Status",
     "Store",
     "StructLayout",
+    "Syslog",
     "TableStatus",
     "Timeouts",
     "Ttl",
@@ -158,5 +166,6 @@ __all__ = [
     "VerdictStatus",
     "VipStatus",
     "Vlan",
+    "WorkStatus",
     "host_prefix",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead.model.speaking import SinkStatus, WorkStatus
+
 
 @dataclass(frozen=True, slots=True)
 class InterfaceStatus:
@@ -203,6 +205,8 @@ class Status:
     memory: int = 0  # octets of all tables
     drained: str = ""  # "by root since 2026-11-23 12:04:31": `fairlead drain self`; "" otherwise
     leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
+    work: WorkStatus = WorkStatus()
+    sinks: tuple[SinkStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
