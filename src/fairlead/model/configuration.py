@@ -300,8 +300,8 @@ class Config:
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     vlans: tuple[Vlan, ...] = ()
-    api: Api = Api()
-    logging: Logging = Logging()
+    api: Api = field(default_factory=Api)
+    logging: Logging = field(default_factory=Logging)
     compat: str = ""  # "vc5": VC5's metrics, too
     attach_delay: float = 0.0  # seconds between two interfaces, so that a bond keeps members that are up
     path: str = ""

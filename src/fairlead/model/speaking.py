@@ -1,4 +1,4 @@
-"""How Fairlead speaks to others, as the configuration has it: API, metrics, logs, alerts; and the state of what it speaks through."""
+"""How Fairlead speaks to others, as configured: API, metrics, logs, alerts; and the state of what it speaks through."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Logging:
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
-    """One place that events go to. `queued` events wait in memory, `spooled` octets on disk; times are Unix times, 0 for never."""
+    """One place that events go to. `queued` events wait in memory, `spooled` octets on disk; Unix times, 0 for never."""
 
     name: str  # "stderr", "journal", "syslog 192.0.2.1:514", "elasticsearch", "slack"
     sent: int = 0

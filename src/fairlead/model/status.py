@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead.model.speaking import SinkStatus, WorkStatus
 
@@ -205,7 +205,7 @@ class Status:
     memory: int = 0  # octets of all tables
     drained: str = ""  # "by root since 2026-11-23 12:04:31": `fairlead drain self`; "" otherwise
     leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
-    work: WorkStatus = WorkStatus()
+    work: WorkStatus = field(default_factory=WorkStatus)
     sinks: tuple[SinkStatus, ...] = ()
 
 
