@@ -1,0 +1,24 @@
+"""What is known as text for a terminal: pure functions of the model and of the present moment."""
+
+from fairlead.render.figures import number, service_name, span, table
+from fairlead.render.looked import findings, problems
+from fairlead.render.moving import change, draining, flows
+from fairlead.render.overview import status
+from fairlead.render.sessions import bgp, peer
+from fairlead.render.wrong import sentences
+
+__all__ = [
+    "bgp",
+    "change",
+    "draining",
+    "findings",
+    "flows",
+    "number",
+    "peer",
+    "problems",
+    "sentences",
+    "service_name",
+    "span",
+    "status",
+    "table",
+]
