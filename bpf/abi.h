@@ -198,6 +198,37 @@ struct fragment {
 
 #define FRAGMENT_LIFETIME 32 /* windows, of half a second to a second each: senders reuse ids faster than RFC 791 assumes */
 
+/* ---- blocks: an LPM trie of the sources whose packets for VIPs are dropped. Made, with `blocked`, when the first is wanted. ---- */
+
+#define BLOCKS_MOST 16384
+#define BLOCKS_IPV4 1
+#define BLOCKS_IPV6 2
+
+struct block_key {
+	__u32 length; /* of the prefix, bits; an IPv4 prefix lies in ::ffff:0:0/96 */
+	__u8 address[16];
+};
+
+struct block {
+	__u32 row; /* its place in `blocked`: one tally per (CPU, block), cleared before the place is given to another block */
+};
+
+/*
+ * ---- sources: packets for VIPs by the prefix that they come from: IPv4 in an array by the address's first 20 bits, in several regions so
+ * that CPUs seldom meet; IPv6 in an LRU hash. Made when they are to be counted. The kernel only adds. ----
+ */
+
+#define SOURCES4 1048576 /* rows of a region */
+#define SOURCES6 65536 /* prefixes, those seen last */
+
+struct source_key {
+	__u64 prefix; /* the first 48 bits of an IPv6 address as they lie in the packet, then zero */
+};
+
+struct source {
+	__u64 packets;
+};
+
 /* ---- counters: one cell per (CPU, destination id) and one tally per (CPU, verdict). The kernel only adds; nobody zeroes. ---- */
 
 struct cell {
@@ -286,6 +317,8 @@ struct options {
 	__u32 window_shift; /* jiffies >> window_shift is a limiter's window */
 	__u32 probe_mark; /* mark of a probe: this, already shifted, | destination id */
 	__u32 reject_limit; /* RSTs and port unreachables for unknown ports, per CPU and window */
+	__u32 blocks; /* families of which a prefix is blocked: BLOCKS_IPV4, BLOCKS_IPV6 */
+	__u32 sources; /* regions of `sources4`, a power of two; 0: sources are not counted */
 };
 
 /*
@@ -327,6 +360,7 @@ enum verdict {
 	DROP_NO_HEADROOM = -13, /* the driver left no room for the outer header */
 	DROP_NO_REDIRECT = -14, /* the egress interface is not in the device map */
 	DROP_TAIL_CALL = -15, /* a tail call failed: the generation is broken */
+	DROP_BLOCKED = -16, /* its source is in a blocked prefix */
 };
 
 #ifndef FAIRLEAD_CDEF
@@ -339,13 +373,17 @@ _Static_assert(sizeof(struct bucket) == 64, "bucket");
 _Static_assert(sizeof(struct interface) == 32, "interface");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 _Static_assert(sizeof(struct fragment) == 8, "fragment");
+_Static_assert(sizeof(struct block_key) == 20, "block_key");
+_Static_assert(sizeof(struct block) == 4, "block");
+_Static_assert(sizeof(struct source_key) == 8, "source_key");
+_Static_assert(sizeof(struct source) == 8, "source");
 _Static_assert(sizeof(struct cell) == 32, "cell");
 _Static_assert(sizeof(struct tally) == 16, "tally");
 _Static_assert(sizeof(struct limiter) == 16, "limiter");
 _Static_assert(sizeof(struct settings) == 64, "settings");
 _Static_assert(sizeof(struct registry) == 64, "registry");
 _Static_assert(sizeof(struct meta) == 128, "meta");
-_Static_assert(sizeof(struct options) == 112, "options");
+_Static_assert(sizeof(struct options) == 120, "options");
 #endif
 
 #endif
