@@ -22,7 +22,7 @@ class InterfaceStatus:
 class VipStatus:
     """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is.
 
-    Counters: sums over its services, those included that it had before; `flows` is of now.
+    Counters: sums over its services, those included that it had before; `flows` is of now. `since`: as of a service.
     """
 
     address: str
@@ -33,6 +33,7 @@ class VipStatus:
     bytes: int = 0
     flows: int = 0
     new_flows: int = 0
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,11 @@ class OverrideStatus:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """`state` is "up", "down", "drain" or "disabled"; `since` a Unix time; counters as the data plane has them."""
+    """`state` is "up", "down", "drain" or "disabled"; `since` a Unix time; counters as the data plane has them.
+
+    `cause` is the kind of thing that `reason` says: "checks", "unchecked", "path", "configuration", "operator", "damping",
+    "backup", "panic", or "" for a backend that is up by itself.
+    """
 
     address: str
     port: int
@@ -79,11 +84,15 @@ class BackendStatus:
     penalty: float = 0.0  # of damping, at this moment; 0 where it is off
     override: str = ""  # "drain by root since 2026-11-23 12:04:31": what was said at a shell
     checks: tuple[CheckStatus, ...] = ()
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """`state` is "up" or "down". Counters: sums over its backends, those included that it had before; `flows` is of now."""
+    """`state` is "up" or "down", `since` the Unix time of its last change, or of the daemon's first look.
+
+    Counters: sums over its backends, those included that it had before; `flows` is of now.
+    """
 
     name: str
     vip: str
@@ -102,6 +111,7 @@ class ServiceStatus:
     panic: bool = False  # too few healthy backends: all count as up
     backups: bool = False  # too few of the others: the backups get flows
     applied: str = "done"  # "done", "pending: ...", "failed, next try in 4 s: ..."
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +153,11 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class VerdictStatus:
-    """Packets that ended in one verdict, and their octets."""
+    """Packets that ended in one verdict, and their octets; `action` is what became of them: "pass", "tx", "redirect", "drop"."""
 
     packets: int
     bytes: int
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
