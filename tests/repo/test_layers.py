@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "fairlead"
 VALUES = ("model", "errors", "events")
-PURE = (*VALUES, "config", "core", "bgp", "bfd", "metrics", "render")
+PURE = (*VALUES, "config", "core", "bgp", "bfd", "metrics", "records", "render")
 # What would bring the outside world, a clock or chance into a pure package.
 WORLDLY = frozenset(
     "asyncio socket ctypes cffi os time random secrets subprocess multiprocessing threading logging pathlib "
@@ -21,7 +21,7 @@ WORLDLY = frozenset(
 # What else a pure package may import; everything not named here or in the standard library is refused.
 THIRD_PARTY = {"config": {"yaml"}}
 # The one pure package that an adapter drives.
-DRIVES = {"bgp_tcp": "bgp", "bfd_udp": "bfd"}
+DRIVES = {"bgp_tcp": "bgp", "bfd_udp": "bfd", "log": "records", "search": "records", "alerts": "records"}
 
 
 @dataclass(frozen=True)

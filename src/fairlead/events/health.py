@@ -127,3 +127,24 @@ class VipDown(Event):
 
     def __str__(self) -> str:
         return f"VIP {self.vip} is down: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class Probed(Event):
+    """One run of one check. `changed`: it came out otherwise than the run before; a first run counts if it failed."""
+
+    vip: Address
+    backend: Address
+    check: str  # "http GET /healthz port 80"
+    passed: bool
+    took: float  # seconds
+    says: str  # "503 after 12 ms", the exact error where there was one
+    changed: bool
+
+    @property
+    def severity(self) -> int:
+        """Every run is for whoever looks closely."""
+        return self.level if self.changed else 7
+
+    def __str__(self) -> str:
+        return f"{self.check} on {self.backend} for {self.vip} {'passed' if self.passed else 'failed'}: {self.says}"

@@ -109,3 +109,25 @@ class SelfDrained(Event):
 
     def __str__(self) -> str:
         return f"this balancer is {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkTroubled(Event):
+    """Said when trouble begins, not for each attempt."""
+
+    level: ClassVar[int] = 4
+    sink: str
+    says: str
+
+    def __str__(self) -> str:
+        return f"log to {self.sink}: {self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRecovered(Event):
+    level: ClassVar[int] = 5
+    sink: str
+    waited: int  # events that were kept until now
+
+    def __str__(self) -> str:
+        return f"log to {self.sink}: it takes events again, {self.waited} have waited"
