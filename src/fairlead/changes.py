@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fairlead import preflight
 from fairlead.adapters import system
-from fairlead.adapters.http import Question
+from fairlead.adapters.http import Call, Question, Word
 from fairlead.core import keys
 from fairlead.core.notes import notes
 from fairlead.errors import FairleadError, Refused
@@ -17,12 +17,25 @@ from fairlead.model import Change, Config
 from fairlead.parts import Parts
 from fairlead.reconcile import PassResult
 
+_WORDS = (
+    Word("path", "what the configuration is called in positions", example="/etc/fairlead/fairlead.yaml"),
+    Word("max-moved", "refuse if more percent of the slots or flows would move", example="1%"),
+)
+
 
 class Changes:
     """One at a time: `parts.changing` is held from the first look at the file to the end of the pass."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    def calls(self) -> dict[str, Call]:
+        """What of this the API serves, besides `reload`."""
+        body = "a configuration, as `fairlead run` reads it"
+        return {
+            "POST /v1/plan": Call(self.plan, "What a configuration would do; nothing changes", Change, _WORDS, body),
+            "POST /v1/apply": Call(self.apply, "Work by a configuration from now on", Change, _WORDS, body),
+        }
 
     async def reload(self) -> str:
         """Read the configuration again and work by it; on any problem the running one stays, and the error says why."""

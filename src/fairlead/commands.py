@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
-from fairlead import succession
+from fairlead import render, succession
 from fairlead._native import layout_hash
 from fairlead.adapters import system
 from fairlead.adapters.http import Call
@@ -27,16 +29,7 @@ class Commands:
 
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
-        return {
-            "POST /v1/plan": self.changes.plan,
-            "POST /v1/apply": self.changes.apply,
-            "POST /v1/override": self.overriding.override,
-            "POST /v1/clear": self.overriding.clear,
-            "GET /v1/flows": self.overriding.flows,
-            "POST /v1/drain": self.leaving.drain,
-            "POST /v1/undrain": self.leaving.undrain,
-            "GET /v1/bgp": self.leaving.bgp,
-        }
+        return {**self.changes.calls(), **self.overriding.calls(), **self.leaving.calls()}
 
     async def restart(self) -> str:
         """Hand over to what is installed now, in this process: it adopts all that there is. Refused if it could not."""
@@ -56,8 +49,8 @@ class Commands:
         parts = self._parts
         flows = await asyncio.to_thread(parts.kernel.flow_counts)
         report = await parts.reconciler.survey(parts.kernel.counters, flows)
-        names = parts.kernel.layout.verdict_names()
-        return Status(
+        names, actions = parts.kernel.layout.verdict_names(), parts.kernel.layout.verdict_actions()
+        found = Status(
             version=system.version(),
             started=parts.started,
             config=parts.source,
@@ -66,7 +59,7 @@ class Commands:
             vips=report.vips,
             services=report.services,
             peers=parts.speaker.status(),
-            verdicts={names[n]: VerdictStatus(*v) for n, v in sorted(parts.kernel.verdicts().items()) if n in names},
+            verdicts={names[n]: VerdictStatus(*v, actions[n]) for n, v in sorted(parts.kernel.verdicts().items()) if n in names},
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
@@ -77,4 +70,6 @@ class Commands:
             memory=sum(table.bytes for table in report.tables),
             drained="" if parts.drained is None else overrides.away(parts.drained),
             leaving=parts.drained is not None and parts.reconciler.offered(),
+            failures=report.warnings,
         )
+        return replace(found, problems=tuple(render.troubles(found, time.time())))

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from fairlead import preflight, render
 from fairlead.adapters import machine, passwords
-from fairlead.adapters.http import Handlers, Question
+from fairlead.adapters.http import Call, Handlers, Question, Word
 from fairlead.adapters.log import Log
 from fairlead.adapters.overrides import Overrides
 from fairlead.cli import fairlead
@@ -106,7 +106,11 @@ class Daemon(Served):
         raise NotImplementedError
 
     def handlers(self) -> Handlers:
-        calls = {"GET /v1/bgp": self._bgp, "POST /v1/drain": self._drain, "POST /v1/undrain": self._undrain}
+        calls = {
+            "GET /v1/bgp": Call(self._bgp, "", words=(Word("peer", ""),)),
+            "POST /v1/drain": Call(self._drain, ""),
+            "POST /v1/undrain": Call(self._undrain, ""),
+        }
         return Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
 
     def run(self, *words: str) -> Result:

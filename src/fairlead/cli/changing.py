@@ -29,12 +29,12 @@ def change(socket: str, verb: str, path: str, max_moved: float | None, *, as_jso
         return complain(f"cannot read {path}: {e.strerror}")
     words = {"path": str(Path(path).absolute())} | ({} if max_moved is None else {"max-moved": f"{max_moved!r}"})
     try:
-        code, body = ask(socket, "POST", f"/v1/{verb}?{urlencode(words)}", text, _LARGE)
+        _, body = ask(socket, "POST", f"/v1/{verb}?{urlencode(words)}", text, _LARGE)
     except NoDaemon as e:
         return complain(str(e))
     found = json.loads(body)
     if "error" in found:
-        return _bad(found["error"], own_words=code == 400)  # the file's problems stand for themselves
+        return _bad(found["error"], own_words="problems" in found)  # the file's problems stand for themselves
     made = decode(Change, found)
     if as_json:
         print(json.dumps(found, indent=2))

@@ -1,0 +1,7 @@
+"""The daemon's API: HTTP/1.1 with JSON. What is behind each route is handed in (`calls`); docs/reference/api.md has them all."""
+
+from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.routes import application, encode
+from fairlead.adapters.http.server import Server
+
+__all__ = ["Absent", "Act", "Call", "Handlers", "Question", "Says", "Server", "Text", "Word", "application", "encode"]

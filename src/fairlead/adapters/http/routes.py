@@ -1,0 +1,148 @@
+"""The routes: each Call as HTTP and JSON. Errors are `{"error": text}`, those of a configuration with its `problems` beside it.
+
+Who asks over the unix socket is the user of the connecting process; root may say for whom it asks in the header `fairlead-user`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fairlead.adapters.http.calls import JSON, Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.words import checked
+from fairlead.errors import ConfigError, FairleadError, Refused, UsageError
+from fairlead.model import Problem, Status
+
+LARGEST_BODY = 64 << 20  # octets
+_LONGEST_NAME = 64
+
+
+def encode(value: object) -> bytes:
+    """JSON of dataclasses, mappings and sequences."""
+    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> object:
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)
+
+
+def table(handlers: Handlers) -> dict[str, Call]:
+    """Every call that is served, by method and path."""
+
+    def told(deed: Callable[[], Awaitable[str]]) -> Act:
+        async def act(_: Question) -> Says:
+            return Says(await deed())
+
+        return act
+
+    async def status(_: Question) -> Status:
+        return await handlers.status()
+
+    async def events(_: Question) -> list[dict[str, object]]:
+        return handlers.events()
+
+    async def reattach(question: Question) -> Says:
+        return Says(await handlers.reattach(question.words["interface"]))
+
+    interface = Word("interface", "a network interface, or a bond for all its members", required=True, example="eth0")
+    own = {
+        "GET /v1/status": Call(status, "All that is known now", Status),
+        "GET /v1/events": Call(events, "The last thousand events, oldest first", list[dict[str, object]]),
+        "POST /v1/reload": Call(told(handlers.reload), "Read the configuration again; on any problem the running one stays"),
+        "POST /v1/restart": Call(told(handlers.restart), "Hand over to what is installed now, in the same process"),
+        "POST /v1/confirm": Call(told(handlers.confirm), "Keep running: the answer to `run --confirm`"),
+        "POST /v1/reattach": Call(reattach, "Put the programs on a NIC anew", words=(interface,)),
+    }
+    return {**own, **handlers.calls}
+
+
+def application(handlers: Handlers) -> Starlette:
+    """The routes."""
+    return Starlette(
+        routes=[_route(name, call) for name, call in table(handlers).items()],
+        exception_handlers={404: _no_such, 405: _no_such, 500: _broken},
+    )
+
+
+def _route(name: str, call: Call) -> Route:
+    method, path = name.split()
+    # a service's name has a slash in it: the last word of a path may hold some
+    return Route(path.replace("}", ":path}") if path.endswith("}") else path, _called(call), methods=[method])
+
+
+def _called(call: Call) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            given = [*request.path_params.items(), *request.query_params.multi_items()]
+            words = checked(given, call.words)
+            body = await _body(request)
+            found = await call.act(Question(words, body, _who(request)))
+        except FairleadError as e:
+            return _refusal(e)
+        if isinstance(found, Text):
+            return Response(found.body, headers={"content-type": found.media})
+        code = 409 if getattr(found, "refused", "") else 200
+        return Response(await asyncio.to_thread(encode, found), code, media_type=JSON)
+
+    return answer
+
+
+def _refusal(error: FairleadError) -> Response:
+    says: dict[str, object] = {"error": str(error)}
+    if isinstance(error, ConfigError):
+        return _answer(says | {"problems": [_problem(each) for each in error.problems]}, 400)
+    if isinstance(error, UsageError):
+        return _answer(says, 400)
+    return _answer(says, 404 if isinstance(error, Absent) else 409)
+
+
+def _problem(problem: Problem) -> Mapping[str, object]:
+    return {
+        **dataclasses.asdict(problem.position),
+        "severity": problem.severity.value,
+        "says": problem.says,
+        "hint": problem.hint,
+    }
+
+
+def _answer(value: object, code: int) -> Response:
+    return Response(encode(value), code, media_type=JSON)
+
+
+async def _body(request: Request) -> str:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST_BODY:
+            raise Refused([f"the body is larger than {LARGEST_BODY >> 20} MiB"])
+        parts.append(part)
+    return b"".join(parts).decode("utf-8", "surrogateescape")  # the parser says where it is not UTF-8
+
+
+def _who(request: Request) -> str:
+    name, uid = request.client or ("somebody", -1)
+    says = request.headers.get("fairlead-user", "")
+    return f"{says} ({name})" if uid == 0 and says.isprintable() and 0 < len(says) <= _LONGEST_NAME else name
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    known = isinstance(error, HTTPException) and error.status_code == 405
+    says = f"{request.url.path} is not for {request.method}" if known else f"there is no {request.method} {request.url.path}"
+    answer = _answer({"error": says}, 405 if known else 404)
+    answer.headers.update(getattr(error, "headers", None) or {})
+    return answer
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    return _answer({"error": f"{type(error).__name__}: {error}"}, 500)
