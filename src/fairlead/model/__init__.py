@@ -4,6 +4,8 @@ Nothing here imports anything else of Fairlead; every other module may import it
 host integers, durations are seconds as float, moments are seconds since the Unix epoch as float unless a name says `monotonic`.
 """
 
+from fairlead.model.alerts import Delivery, Message, Notice
+from fairlead.model.blocking import Block, BlockStatus, SourcesStatus, SourceStatus
 from fairlead.model.changes import BackendShare, Change, Moved, ServiceChange
 from fairlead.model.configuration import (
     AdminState,
@@ -96,6 +98,8 @@ __all__ = [
     "BackendShare",
     "BackendStatus",
     "BgpStatus",
+    "Block",
+    "BlockStatus",
     "Change",
     "Check",
     "CheckStatus",
@@ -104,6 +108,7 @@ __all__ = [
     "Community",
     "Config",
     "Damping",
+    "Delivery",
     "Drained",
     "FlowTable",
     "FlowsInState",
@@ -121,8 +126,10 @@ __all__ = [
     "Listen",
     "Logging",
     "Member",
+    "Message",
     "Moved",
     "NoPath",
+    "Notice",
     "OnDown",
     "Op",
     "Override",
@@ -153,6 +160,8 @@ __all__ = [
     "ServiceStatus",
     "Severity",
     "SinkStatus",
+    "SourceStatus",
+    "SourcesStatus",
     "Status",
     "Store",
     "StructLayout",

@@ -62,6 +62,8 @@ class Alert:
     kind: Literal["slack", "teams", "webhook"]
     url: str = ""
     url_file: str | None = None  # the URL of Slack and Teams is a secret
+    token_file: str | None = None  # for `Authorization: Bearer`
+    ca_file: str | None = None
     level: int = 4
     priorities: tuple[str, ...] = ()
     group: float = 10.0
