@@ -210,6 +210,7 @@ struct block_key {
 };
 
 struct block {
+	__u32 family; /* 4 or 6: ::/0 must not cover the mapped addresses of IPv4 */
 	__u32 row; /* its place in `blocked`: one tally per (CPU, block), cleared before the place is given to another block */
 };
 
@@ -322,6 +323,37 @@ struct options {
 };
 
 /*
+ * ---- trace: what the twin notes of one packet; a global of its own, no table. User space clears it before each packet. Zero: the
+ * packet did not come so far. ----
+ */
+
+#define TRACE_VIP 1 /* its address is a VIP */
+#define TRACE_FOLLOWED 2 /* the flow entry said where to */
+#define TRACE_CHOSEN 4 /* the slot did */
+#define TRACE_FRAGMENT 8 /* a later fragment: `fragment` says what its first one is known by */
+#define TRACE_GIVEN 16 /* set by user space: `first` is what stands there */
+
+struct trace {
+	__u64 word; /* the flow entry found, 0: none */
+	__u64 next; /* what would be written in its place, or entered; 0: nothing */
+	__u64 now; /* jiffies when it was looked for */
+	__u64 entry_live; /* of the destination that the entry names */
+	__u64 service_live; /* of the service whose slot was read */
+	__u64 live; /* of the destination that it goes to */
+	__u32 destination; /* its id */
+	__u32 service; /* service.id */
+	__u32 service_l4;
+	__u32 slot;
+	__u32 length; /* what the verdict is charged with, bytes */
+	__u32 verdict; /* + VERDICT_BASE */
+	__u32 tails; /* bit n: it went through tail program n */
+	__u32 flags; /* TRACE_* */
+	__u32 first; /* struct fragment of the first fragment: destination, */
+	__u32 first_seen; /* and seen */
+	__u8 fragment[40]; /* struct fragment_key */
+};
+
+/*
  * What became of a packet: 0-15 the kernel's stack has it, 16-31 sent out of the interface it came in by (or of its bond), 32-47 the same
  * (+16) sent out of another one, negative: dropped, and why. One tally each, at index verdict + VERDICT_BASE.
  */
@@ -374,7 +406,7 @@ _Static_assert(sizeof(struct interface) == 32, "interface");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 _Static_assert(sizeof(struct fragment) == 8, "fragment");
 _Static_assert(sizeof(struct block_key) == 20, "block_key");
-_Static_assert(sizeof(struct block) == 4, "block");
+_Static_assert(sizeof(struct block) == 8, "block");
 _Static_assert(sizeof(struct source_key) == 8, "source_key");
 _Static_assert(sizeof(struct source) == 8, "source");
 _Static_assert(sizeof(struct cell) == 32, "cell");
@@ -384,6 +416,7 @@ _Static_assert(sizeof(struct settings) == 64, "settings");
 _Static_assert(sizeof(struct registry) == 64, "registry");
 _Static_assert(sizeof(struct meta) == 128, "meta");
 _Static_assert(sizeof(struct options) == 120, "options");
+_Static_assert(sizeof(struct trace) == 128, "trace");
 #endif
 
 #endif

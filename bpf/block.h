@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Who may not come in, and who comes: sources in a blocked prefix, and packets by source prefix. Nothing of this is in a program whose
- * options do not ask for it. The tables are of the kernel's own kinds where an array will not do; they are looked at only when wanted.
+ * options do not ask for it. The tables are of the kernel's own kinds where an array will not do; user space makes them when they are
+ * wanted, and those declared here hold the place of tables that are not.
  */
 #ifndef FAIRLEAD_BLOCK_H
 #define FAIRLEAD_BLOCK_H
@@ -14,14 +15,14 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, BLOCKS_MOST);
+	__uint(max_entries, 1);
 	__type(key, struct block_key);
 	__type(value, struct block);
 } blocks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, SOURCES6);
+	__uint(max_entries, 1);
 	__type(key, struct source_key);
 	__type(value, struct source);
 } sources6 SEC(".maps");
@@ -64,12 +65,14 @@ static __always_inline struct block *block_of(const struct packet *p, const bool
 {
 	struct block_key key = {.length = 128};
 	__u32 *words = (__u32 *)key.address;
+	struct block *block;
 
 	words[0] = v6 ? (__u32)p->saddr[0] : 0;
 	words[1] = v6 ? p->saddr[0] >> 32 : 0;
 	words[2] = v6 ? (__u32)p->saddr[1] : bpf_htonl(0xffff);
 	words[3] = v6 ? p->saddr[1] >> 32 : (__u32)p->saddr[1];
-	return bpf_map_lookup_elem(&blocks, &key);
+	block = bpf_map_lookup_elem(&blocks, &key);
+	return block && block->family == (v6 ? 6 : 4) ? block : NULL;
 }
 
 static __always_inline void count_blocked(const struct block *block, __u32 length)
@@ -90,9 +93,9 @@ static __always_inline int refused(const struct packet *p, const bool v6)
 
 	if ((!block && !options.sources) || !find_service(p, vip_l4(v6), v6))
 		return false;
-	if (options.sources)
+	if (!DRY && options.sources)
 		count_source(p, v6);
-	if (block)
+	if (!DRY && block)
 		count_blocked(block, p->length);
 	return block != NULL;
 }

@@ -218,6 +218,9 @@ class Status:
     leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
     work: WorkStatus = field(default_factory=WorkStatus)
     sinks: tuple[SinkStatus, ...] = ()
+    blocks: int = 0  # prefixes that are blocked; what they dropped is the verdict `blocked`
+    failures: tuple[str, ...] = ()  # those of the warnings that are about what could not be done, and is tried again
+    problems: tuple[str, ...] = ()  # sentences: what is degraded, since when, what to do about it; the worst first
 
 
 @dataclass(frozen=True, slots=True)
