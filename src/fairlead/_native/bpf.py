@@ -16,7 +16,9 @@ from fairlead.errors import KernelError, VerifierError
 MAP_ARRAY = 2
 MAP_PROG_ARRAY = 3
 MAP_LRU_HASH = 9
+MAP_LPM_TRIE = 11
 MAP_DEVMAP = 14
+NO_PREALLOC = 1 << 0
 MMAPABLE = 1 << 10
 ATTACH_XDP = 37
 ATTACH_TCX_EGRESS = 47
@@ -107,6 +109,29 @@ def map_take(fd: int, key: int) -> int | None:
 def map_drop(fd: int, key: int) -> None:
     """Empty one u32 entry of a prog array or devmap."""
     _check(lib.fl_map_drop(fd, key), "empty", f"map entry {key}")
+
+
+def map_update(fd: int, key: bytes, value: bytes) -> None:
+    """Set one entry of a map of any kind; both must be as long as the map has them."""
+    _check(lib.fl_map_update(fd, key, value), "set", f"map entry {key.hex()}")
+
+
+def map_delete(fd: int, key: bytes) -> None:
+    """Take one entry out of a map that is no array; KernelError with ENOENT where there is none."""
+    _check(lib.fl_map_delete(fd, key), "remove", f"map entry {key.hex()}")
+
+
+def map_read(fd: int) -> list[tuple[bytes, bytes]]:
+    """Every entry of a map that is no array, as (key, value); those that come or go meanwhile may be among them or not."""
+    facts = map_facts(fd)
+    keys, values = (ffi.new("char[]", size * facts.entries) for size in (facts.key_size, facts.value_size))
+    count = ffi.new("uint32_t *", facts.entries)
+    _check(lib.fl_map_read(fd, keys, values, count), "read", "map")
+    keys, values = (ffi.buffer(each)[:] for each in (keys, values))
+    return [
+        (keys[n * facts.key_size : (n + 1) * facts.key_size], values[n * facts.value_size : (n + 1) * facts.value_size])
+        for n in range(count[0])
+    ]
 
 
 def pin(fd: int, path: str) -> None:

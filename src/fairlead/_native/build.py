@@ -16,7 +16,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[3]
 NATIVE = "src/fairlead/_native"
-SOURCES = ("maglev", "rendezvous", "memory", "flows", "maps", "object", "links", "filters")
+SOURCES = ("maglev", "rendezvous", "memory", "flows", "sources", "maps", "object", "links", "filters")
 TYPES = """
 typedef unsigned char __u8;
 typedef unsigned short __u16;

@@ -11,7 +11,7 @@ from fairlead.model import Layout, Member, StructLayout
 # What `layout_hash` covers of the constants: those that say where a value stands. Verdicts and flags may be added at any time.
 _PLACING = ("_SHIFT", "_BITS", "_ROWS", "_WAYS", "_ELEMENT", "_MAGIC")
 # Structs that it does not cover.
-_BESIDE = frozenset("options block_key block source_key source".split())
+_BESIDE = frozenset("options trace block_key block source_key source".split())
 
 
 @cache
