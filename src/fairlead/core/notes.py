@@ -39,7 +39,7 @@ def _settings(before: Config, after: Config) -> Iterator[str]:
     for name, text in (("drain_time", "drain_time"), ("stop_time", "stop_time")):
         if getattr(before, name) != getattr(after, name):
             yield f"set {text} of BGP"
-    for name, text in (("vlans", "vlans"), ("attach_delay", "attach-delay"), ("limits", "limits")):
+    for name, text in (("vlans", "vlans"), ("attach_delay", "attach-delay"), ("limits", "limits"), ("logging", "logging")):
         if getattr(before, name) != getattr(after, name):
             yield f"set {text}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Search:
     addresses: tuple[str, ...] = ()  # URLs
     stream: str = "logs-fairlead-default"
     username: str = ""
+    password: str = field(default="", repr=False)  # VC5 has it in the file; a file of its own is better
     password_file: str | None = None
     api_key_file: str | None = None
     ca_file: str | None = None
@@ -44,10 +45,14 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Syslog:
-    """RFC 5424 to a socket of this machine (`address` ""), or over UDP or TCP to another: `address` is "192.0.2.1:514"."""
+    """To a socket of this machine (`address` is its path), or over UDP or TCP to another: `address` is "192.0.2.1:514".
 
-    address: str = ""
+    `local` is the form that the daemons of one machine read from their own socket: without version, host and data.
+    """
+
+    address: str = "/dev/log"
     transport: Literal["unix", "udp", "tcp"] = "unix"
+    format: Literal["rfc5424", "local"] = "rfc5424"
     facility: int = 3  # daemon
     probes: Probes = "changes"
 

@@ -20,13 +20,16 @@ from fairlead.config.vocabulary import (
     GROUP,
     LIMITS,
     LISTEN,
+    LOGGING,
     PAYLOAD,
     PEER,
     POLICY_ENTRY,
     PROBE,
     RULE,
+    SEARCH,
     SERVER,
     SERVICE,
+    SYSLOG,
     TIMEOUTS,
 )
 from fairlead.errors import ConfigError
@@ -54,6 +57,9 @@ FRAMES = {
     TIMEOUTS.what: "services: []\ntimeouts: {{{}: x}}",
     LIMITS.what: "services: []\nlimits: {{{}: x}}",
     DAMPING.what: "services: []\ndamping: {{{}: x}}",
+    LOGGING.what: "services: []\nlogging: {{{}: x}}",
+    SYSLOG.what: "services: []\nlogging: {{syslog: {{{}: x}}}}",
+    SEARCH.what: "services: []\nlogging: {{elasticsearch: {{addresses: http://10.0.0.1:9200, {}: x}}}}",
     PAYLOAD.what: (
         "services: [{{virtual: 192.0.2.1, servers: [10.1.0.1], policy: {{80: {{checks: [{{type: udp, payload: {{{}: x}}}}]}}}}}}]"
     ),
