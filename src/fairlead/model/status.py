@@ -216,6 +216,7 @@ class Status:
     memory: int = 0  # octets of all tables
     drained: str = ""  # "by root since 2026-11-23 12:04:31": `fairlead drain self`; "" otherwise
     leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
+    at: float = 0.0  # Unix time of this look
     work: WorkStatus = field(default_factory=WorkStatus)
     sinks: tuple[SinkStatus, ...] = ()
     blocks: int = 0  # prefixes that are blocked; what they dropped is the verdict `blocked`
