@@ -14,11 +14,12 @@ JSON = "application/json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """One request: its parameters by name (those of the path too), its body, and a name for who asks."""
+    """One request: its parameters by name (those of the path too), its body, a name for who asks, and its Accept header."""
 
     words: Mapping[str, str]
     body: str  # UTF-8; octets that are none are surrogates: .encode("utf-8", "surrogateescape") gives what was sent
     who: str
+    accept: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _called(call: Call) -> Callable[[Request], Awaitable[Response]]:
             given = [*request.path_params.items(), *request.query_params.multi_items()]
             words = checked(given, call.words)
             body = await _body(request)
-            found = await call.act(Question(words, body, _who(request)))
+            found = await call.act(Question(words, body, _who(request), request.headers.get("accept", "")))
         except FairleadError as e:
             return _refusal(e)
         if isinstance(found, Text):
