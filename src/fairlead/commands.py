@@ -16,6 +16,7 @@ from fairlead.leaving import Leaving
 from fairlead.model import Status, VerdictStatus
 from fairlead.overriding import Overriding
 from fairlead.parts import Parts
+from fairlead.scraping import Scraping
 
 
 class Commands:
@@ -29,7 +30,8 @@ class Commands:
 
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
-        return {**self.changes.calls(), **self.overriding.calls(), **self.leaving.calls()}
+        scraping = Scraping(self.status, lambda: self._parts.config.compat)
+        return {**self.changes.calls(), **self.overriding.calls(), **self.leaving.calls(), **scraping.calls()}
 
     async def restart(self) -> str:
         """Hand over to what is installed now, in this process: it adopts all that there is. Refused if it could not."""
@@ -70,6 +72,9 @@ class Commands:
             memory=sum(table.bytes for table in report.tables),
             drained="" if parts.drained is None else overrides.away(parts.drained),
             leaving=parts.drained is not None and parts.reconciler.offered(),
+            at=time.time(),
+            work=await parts.working(),
+            sinks=parts.log.status(),
             failures=report.warnings,
         )
         return replace(found, problems=tuple(render.troubles(found, time.time())))

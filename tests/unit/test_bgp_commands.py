@@ -53,7 +53,7 @@ PEER         AS     STATE        FOR      ROUTES  WITHHELD  UPS
 10.0.0.1     65000  Established  1 h 1 min  2       1         2
 2001:db8::1  -      Active       -        0       0         0
 
-# 2001:db8::1 is Active: connection refused
+# BGP peer 2001:db8::1 is Active: connection refused (all about it: `fairlead bgp 2001:db8::1`)
 """
 NEIGHBOUR = """\
 BGP peer 10.0.0.1, AS 65000, eBGP; we are AS 65001

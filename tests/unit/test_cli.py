@@ -226,7 +226,7 @@ def test_status_json_has_the_promised_fields(api: Api) -> None:
     assert set(found["services"][0]) >= {"name", "vip", "port", "protocol", "state", "backends"}
     fields = {"address", "port", "state", "since", "reason", "packets", "bytes", "flows"}
     assert set(found["services"][0]["backends"][0]) >= fields
-    assert found["verdicts"] == {"forwarded": {"packets": 18, "bytes": 1800}}
+    assert found["verdicts"]["forwarded"].items() >= {"packets": 18, "bytes": 1800}.items()
 
 
 def test_status_is_a_table(api: Api) -> None:

@@ -1,7 +1,7 @@
 """The `fairlead` command. Nouns read, verbs change; all but `run` and `detach` speak to the daemon's socket only.
 
-Exit codes: 0 fine, 1 refused or failed, 2 wrong usage. Everything heavy is imported by the command that needs it, so that
-`fairlead version` and `--help` start fast.
+Exit codes: 0 fine, 1 refused or failed, 2 wrong usage, 3 what is shown is degraded. Everything heavy is imported by the command
+that needs it, so that `fairlead version` and `--help` start fast.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli import options, verbs
+from fairlead.cli import nouns, options, verbs
 
 
 class _Commands(click.Group):
@@ -39,8 +39,8 @@ def fairlead() -> None:
     """Fairlead, a Direct Server Return layer 4 load balancer for Linux."""
 
 
-for _verb in verbs.ALL:
-    fairlead.add_command(_verb)
+for _command in (*nouns.ALL, *verbs.ALL):
+    fairlead.add_command(_command)
 
 
 @fairlead.command()
@@ -104,16 +104,6 @@ def doctor(config: str | None, interfaces: tuple[str, ...], bpffs: str, state: s
 
 @fairlead.command()
 @options.socket
-@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-def status(socket: str, as_json: bool) -> None:
-    """Show what the running daemon knows."""
-    from fairlead.cli import online
-
-    sys.exit(online.status(socket, as_json=as_json))
-
-
-@fairlead.command()
-@options.socket
 def reload(socket: str) -> None:
     """Have the running daemon read its configuration again."""
     from fairlead.cli import online
@@ -153,32 +143,6 @@ def reattach(interface: str, socket: str) -> None:
     from fairlead.cli import online
 
     sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
-
-
-@fairlead.command()
-@click.argument("peer", required=False)
-@options.socket
-@options.json
-def bgp(peer: str | None, socket: str, as_json: bool) -> None:
-    """Show the BGP sessions, or all about that with PEER, an address."""
-    from fairlead.cli import online
-
-    sys.exit(online.bgp(socket, peer, as_json=as_json))
-
-
-@fairlead.command()
-@options.socket
-@click.option("--backend", metavar="ADDRESS", help="Only this one.")
-@options.service
-@options.json
-def flows(socket: str, backend: str | None, service: str | None, as_json: bool) -> None:
-    """Sum up the flow table by service and backend.
-
-    Live entries, by state, and how long the youngest and the oldest have been silent.
-    """
-    from fairlead.cli import changing
-
-    sys.exit(changing.flows(socket, backend, service, as_json=as_json))
 
 
 @fairlead.command()

@@ -13,10 +13,6 @@ import time
 import typing
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlencode
-
-from fairlead import render
-from fairlead.model import BgpStatus, Status
 
 T = TypeVar("T")
 
@@ -25,6 +21,10 @@ _RESTART_WITHIN, _POLL = 60.0, 0.05  # seconds
 
 class NoDaemon(Exception):
     """Nobody answers; the text is a plain sentence."""
+
+
+class Denied(Exception):
+    """The daemon has no such answer; the text says why."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -95,40 +95,13 @@ def _decode(kind: Any, value: Any) -> Any:
     return value
 
 
-def status(path: str, *, as_json: bool) -> int:
-    """`fairlead status`."""
-    try:
-        code, body = ask(path, "GET", "/v1/status")
-    except NoDaemon as e:
-        return complain(str(e))
+def get(path: str, target: str) -> Any:
+    """The daemon's answer to a question, from its JSON; Denied with its words if it has none, NoDaemon."""
+    code, body = ask(path, "GET", target)
     found = json.loads(body)
     if code != 200:
-        return complain(str(found.get("error", found)))
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        print(render.status(decode(Status, found), time.time()), end="")
-    return 0
-
-
-def bgp(path: str, peer: str | None, *, as_json: bool) -> int:
-    """`fairlead bgp`."""
-    words = urlencode({"peer": peer} if peer else {})
-    try:
-        code, body = ask(path, "GET", f"/v1/bgp?{words}")
-    except NoDaemon as e:
-        return complain(str(e))
-    found = json.loads(body)
-    if code != 200:
-        return complain(str(found.get("error", found)))
-    shown = decode(BgpStatus, found)
-    if as_json:
-        print(json.dumps(found, indent=2))
-    elif peer and shown.peers:
-        print(render.peer(shown.peers[0], time.time()), end="")
-    else:
-        print(render.bgp(shown, time.time()), end="")
-    return 0
+        raise Denied(str(found.get("error", found)))
+    return found
 
 
 def post(path: str, target: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead.model import BgpStatus, PeerStatus
 from fairlead.render.figures import span, table
-from fairlead.render.wrong import away, trouble
+from fairlead.render.wrong import away, peer_troubles, trouble
 
 
 def bgp(b: BgpStatus, now: float) -> str:
@@ -24,9 +24,8 @@ def bgp(b: BgpStatus, now: float) -> str:
     ]
     parts = [[f"BGP router {b.router_id}, {listening}"]]
     parts.append(table(("PEER", "AS", "STATE", "FOR", "ROUTES", "WITHHELD", "UPS"), rows) if rows else ["no peers"])
-    wrong = away(b.drained, leaving=b.leaving)
-    wrong += [f"# {p.address} is {p.state}: {trouble(p)}" for p in b.peers if p.state != "Established" and trouble(p)]
-    parts.append(wrong)
+    wrong = [*away(b.drained, leaving=b.leaving), *(text for p in b.peers for text in peer_troubles(p))]
+    parts.append([f"# {text}" for text in wrong])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 

@@ -1,58 +1,131 @@
-"""What is wrong and what to do about it, in sentences."""
+"""What is wrong and what to do about it, in sentences; the worst first.
+
+One place for all who ask: `fairlead status`, its exit code, and `problems` of the API. A note is what an operator should know of,
+while everything works as the configuration says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from fairlead.model import PeerStatus, ServiceStatus, Status
+from fairlead.model import BackendStatus, PeerStatus, ServiceStatus, Status
 from fairlead.render.figures import service_name, span
 
 _NEARLY_FULL = 0.9  # of a limit
+_MOST = 20  # backends that are named one by one
+# What a reason says -> what to do about it; {} are VIP, port and backend. The first that fits.
+_MENDS = (
+    ("on its loopback?", "on {backend}: `ip addr add {vip} dev lo`"),
+    ("does not answer either", "is {backend} on, and in this network?"),
+    ("connection refused", "does anything serve {vip} port {port} on {backend}?"),
+    ("on which Fairlead does not run", "add it to `interfaces`"),
+    ("needs a tunnel", "give the service a `tunnel`"),
+    ("nobody answers for its address", "is {backend} on, and in this network?"),
+)
 
 
 def sentences(s: Status, now: float) -> list[str]:
-    """What is wrong, one sentence each, starting with `# `; none when all is well."""
-    found = [f"# warning: {text}" for text in s.warnings]
-    found += away(s.drained, leaving=s.leaving)
-    for service in s.services:
-        found += _service_sentences(service, now)
-    found += [f"# {v.address} is withheld: {v.reason}" for v in s.vips if not v.announced and v.reason]
-    found += [
-        f"# BGP peer {p.address} is {p.state}: {p.last_error}" for p in s.peers if p.state != "Established" and p.last_error
-    ]
-    found += [
-        f"# {x.used:,} of {x.limit:,} {x.name} are in use: raise `{x.key}`" for x in s.limits if x.used >= _NEARLY_FULL * x.limit
-    ]
+    """Notes and troubles, each with a `# ` before it; none when all is well. `now` is a Unix time."""
+    return [*(f"# warning: {text}" for text in notes(s, now)), *(f"# {text}" for text in troubles(s, now))]
+
+
+def notes(s: Status, now: float) -> list[str]:
+    """What works, and still should be looked at."""
+    found = [text for text in s.warnings if text not in s.failures]
     if s.repairs:
-        found.append(f"# {s.repairs} rows did not hold what was written and were repaired")
+        rows = (
+            "1 row did not hold what was written and was"
+            if s.repairs == 1
+            else f"{s.repairs} rows did not hold what was written and were"
+        )
+        found.append(f"{rows} repaired")
+    for sink in s.sinks:
+        waiting = f"{sink.queued} events wait" if sink.queued else ""
+        if sink.last_error and (waiting or sink.dropped):
+            lost = f"{sink.dropped} events are lost" if sink.dropped else ""
+            said = f"{sink.last_error}{_for(sink.last_error_at, now, ', {} ago')}"
+            found.append(f"{sink.name}: {', '.join(filter(None, (waiting, lost)))}: {said}")
     return found
 
 
-def _service_sentences(service: ServiceStatus, now: float) -> Iterator[str]:
+def troubles(s: Status, now: float) -> list[str]:
+    """What is degraded: traffic is not balanced or announced as the configuration wants it, or soon will not be."""
+    found = away(s.drained, leaving=s.leaving)
+    if not s.interfaces:
+        found.append("no interface carries our programs, so nothing is forwarded (why: `fairlead doctor`)")
+    found += s.failures
+    found += [text for service in s.services for text in service_troubles(service)]
+    found += [f"{v.address} is withheld: {v.reason}" for v in s.vips if not v.announced and v.reason and not s.drained]
+    found += [text for p in s.peers for text in peer_troubles(p)]
+    found += backend_troubles(s.services, now)
+    found += [
+        f"{x.used:,} of {x.limit:,} {x.name} are in use: raise `{x.key}`" for x in s.limits if x.used >= _NEARLY_FULL * x.limit
+    ]
+    return found
+
+
+def service_troubles(service: ServiceStatus) -> Iterator[str]:
+    """Of a service as a whole; `reason` has whatever the plan found, also where enough backends are left."""
     name = service_name(service)
-    for b in service.backends:
-        if b.state == "down":
-            yield f"# {b.address} is down for {name}: {b.reason}{_since(b.since, now)}"
-        elif b.state == "drain" and b.penalty and b.reason.startswith("went down too often"):
-            yield f"# {b.address} of {name} {b.reason}"
     if service.state != "up" and service.reason:
-        yield f"# {name} is {service.state}: {service.reason}"
+        yield f"{name} is {service.state}: {service.reason}"
     elif service.reason:
-        yield f"# {name}: {service.reason}"
+        yield f"{name}: {service.reason}"
     if service.applied not in ("done", "pending: the next pass"):
-        yield f"# {name} is not applied: {service.applied}"
+        yield f"{name} is not applied: {service.applied}"
 
 
-def _since(moment: float, now: float) -> str:
-    return f", for {span(now - moment)}" if moment else ""
+def backend_troubles(services: Iterable[ServiceStatus], now: float) -> list[str]:
+    """One sentence for each backend that is down or kept out, of however many services; no more than a screen of them."""
+    down: dict[str, list[tuple[ServiceStatus, BackendStatus]]] = {}
+    for service in services:
+        for b in service.backends:
+            if b.state == "down" or _damped(b):
+                down.setdefault(b.address, []).append((service, b))
+    found = [_backend(cases, now) for cases in list(down.values())[:_MOST]]
+    if len(down) > _MOST:
+        found.append(f"{len(down) - _MOST} more backends are down (`fairlead backends --state down` lists them)")
+    return found
+
+
+def _damped(b: BackendStatus) -> bool:
+    return b.state == "drain" and b.penalty > 0 and b.reason.startswith("went down too often")
+
+
+def _backend(cases: list[tuple[ServiceStatus, BackendStatus]], now: float) -> str:
+    """In the words of the first service that it is down for; it counts in how many others."""
+    service, b = cases[0]
+    others = len(cases) - 1
+    where = service_name(service) + (f" and {others} other service{'s' * (others != 1)}" if others else "")
+    if _damped(b):
+        return f"{b.address} of {where} {b.reason}"
+    hint = mend(service, b) or f"its checks: `fairlead backends {b.address}`"
+    return f"{b.address} is down for {where}: {b.reason}{_for(b.since, now, ', for {}')} ({hint})"
+
+
+def mend(service: ServiceStatus, b: BackendStatus) -> str:
+    """What to do about a backend that is down, "" where its reason leaves only a look at it."""
+    text = next((text for words, text in _MENDS if words in b.reason), "")
+    return text.format(vip=service.vip, port=b.port or "any", backend=b.address)
+
+
+def _for(moment: float, now: float, words: str) -> str:
+    return words.format(span(now - moment)) if moment else ""
+
+
+def peer_troubles(p: PeerStatus) -> Iterator[str]:
+    """Of a session that is not up."""
+    if p.state != "Established":
+        why = trouble(p) or "no reason is known yet"
+        yield f"BGP peer {p.address} is {p.state}: {why} (all about it: `fairlead bgp {p.address}`)"
 
 
 def away(drained: str, *, leaving: bool) -> list[str]:
-    """The sentence about `fairlead drain self`, if it holds."""
+    """That `fairlead drain self` holds."""
     if not drained:
         return []
-    how = "its routes are marked, and go soon" if leaving else "nothing is announced (`fairlead undrain` ends it)"
-    return [f"# this balancer is {drained}: {how}"]
+    how = "its routes are marked, and go soon" if leaving else "nothing is announced"
+    return [f"this balancer is {drained}: {how} (`fairlead undrain` ends it)"]
 
 
 def trouble(p: PeerStatus) -> str:
