@@ -201,8 +201,6 @@ struct fragment {
 /* ---- blocks: an LPM trie of the sources whose packets for VIPs are dropped. Made, with `blocked`, when the first is wanted. ---- */
 
 #define BLOCKS_MOST 16384
-#define BLOCKS_IPV4 1
-#define BLOCKS_IPV6 2
 
 struct block_key {
 	__u32 length; /* of the prefix, bits; an IPv4 prefix lies in ::ffff:0:0/96 */
@@ -219,6 +217,9 @@ struct block {
  * that CPUs seldom meet; IPv6 in an LRU hash. Made when they are to be counted. The kernel only adds. ----
  */
 
+#define SOURCES_BLOCKED_IPV4 1 /* an IPv4 prefix is blocked */
+#define SOURCES_BLOCKED_IPV6 2
+#define SOURCES_COUNTED 4
 #define SOURCES4 1048576 /* rows of a region */
 #define SOURCES6 65536 /* prefixes, those seen last */
 
@@ -318,8 +319,8 @@ struct options {
 	__u32 window_shift; /* jiffies >> window_shift is a limiter's window */
 	__u32 probe_mark; /* mark of a probe: this, already shifted, | destination id */
 	__u32 reject_limit; /* RSTs and port unreachables for unknown ports, per CPU and window */
-	__u32 blocks; /* families of which a prefix is blocked: BLOCKS_IPV4, BLOCKS_IPV6 */
-	__u32 sources; /* regions of `sources4`, a power of two; 0: sources are not counted */
+	__u32 sources; /* what is asked of a packet's source: SOURCES_*, 0 for nothing */
+	__u32 source_regions; /* of `sources4`: a power of two */
 };
 
 /*

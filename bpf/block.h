@@ -35,7 +35,7 @@ TABLE(blocked, struct tally, 1);
 
 static __always_inline void count_source_ipv4(__u64 address)
 {
-	__u32 row = (bpf_get_smp_processor_id() & (options.sources - 1)) * SOURCES4 + (bpf_ntohl((__u32)address) >> 12);
+	__u32 row = (bpf_get_smp_processor_id() & (options.source_regions - 1)) * SOURCES4 + (bpf_ntohl((__u32)address) >> 12);
 	struct source *source = bpf_map_lookup_elem(&sources4, &row);
 
 	if (source)
@@ -86,16 +86,22 @@ static __always_inline void count_blocked(const struct block *block, __u32 lengt
 	}
 }
 
+static __always_inline __u32 blocks_of(const bool v6)
+{
+	return v6 ? SOURCES_BLOCKED_IPV6 : SOURCES_BLOCKED_IPV4;
+}
+
 /* Whether the packet's source is blocked; counted. A packet that is not for a VIP, whatever the bitmap said, is nobody's business. */
 static __always_inline int refused(const struct packet *p, const bool v6)
 {
-	struct block *block = options.blocks & (v6 ? BLOCKS_IPV6 : BLOCKS_IPV4) ? block_of(p, v6) : NULL;
+	struct block *block = options.sources & blocks_of(v6) ? block_of(p, v6) : NULL;
+	const bool counts = !DRY && options.sources & SOURCES_COUNTED;
 
-	if ((!block && !options.sources) || !find_service(p, vip_l4(v6), v6))
+	if ((!block && !counts) || !find_service(p, vip_l4(v6), v6))
 		return false;
-	if (!DRY && options.sources)
+	if (counts)
 		count_source(p, v6);
-	if (!DRY && block)
+	if (block && !DRY)
 		count_blocked(block, p->length);
 	return block != NULL;
 }
@@ -118,7 +124,7 @@ __noinline int refused_ipv6(__u64 high, __u64 low, __u64 vip_high, __u64 vip_low
 /* Whether the packet's source may send nothing to any VIP. */
 static __always_inline bool refuses_source(const struct packet *p, const bool v6)
 {
-	if (likely(!options.sources && !(options.blocks & (v6 ? BLOCKS_IPV6 : BLOCKS_IPV4))))
+	if (likely(!(options.sources & (blocks_of(v6) | SOURCES_COUNTED))))
 		return false;
 	return v6 ? refused_ipv6(p->saddr[0], p->saddr[1], p->daddr[0], p->daddr[1], p->length)
 		  : refused_ipv4(p->saddr[1], p->daddr[1], p->length);

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from fairlead._native import bpf
-from fairlead.adapters.kernel import clock, pins, ports
+from fairlead.adapters.kernel import clock, pins, ports, sources
 from fairlead.adapters.kernel.pins import Places
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
 from fairlead.errors import KernelError, Refused
@@ -46,8 +46,8 @@ class Generation:
         self.programs.clear()
 
 
-def options(geometry: Geometry, keys: Keys, probe_mark: int) -> bytes:
-    """`struct options` of abi.h; `probe_mark` is the 12-bit prefix of a probe's mark."""
+def options(geometry: Geometry, keys: Keys, probe_mark: int, asked: int = 0) -> bytes:
+    """`struct options` of abi.h; `probe_mark` is the 12-bit prefix of a probe's mark, `asked` of a packet's source: SOURCES_*."""
     return LAYOUT.structs["options"].pack(
         flow_key=keys.flow,
         slot_key=keys.slot,
@@ -63,6 +63,8 @@ def options(geometry: Geometry, keys: Keys, probe_mark: int) -> bytes:
         reject_limit=REJECT_LIMIT,
         window_shift=clock.window_shift(geometry.hz),
         probe_mark=probe_mark << LAYOUT.constants["DESTINATION_ID_BITS"],
+        sources=asked,
+        source_regions=sources.regions(geometry.cpus),
     )
 
 
@@ -90,7 +92,7 @@ def _load_object(name: str, directory: str, tables: Tables, constants: bytes, in
                 bpf.map_put(found.map(TAILS), index, found.program(program))
         if ports.NAME in own:
             ports.fill(found.map(ports.NAME), interfaces)
-        for each in own:
+        for each in [name for name in own if name not in sources.NAMES]:
             bpf.pin(found.map(each), f"{directory}/{_pin_name(each)}")
         for program in found.programs():
             bpf.pin(found.program(program), f"{directory}/{program}")

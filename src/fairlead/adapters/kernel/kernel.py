@@ -13,6 +13,7 @@ from fairlead.adapters.kernel import egress, generation, links, pins, ports, tab
 from fairlead.adapters.kernel.clock import Jiffies
 from fairlead.adapters.kernel.generation import Generation
 from fairlead.adapters.kernel.pins import Places
+from fairlead.adapters.kernel.sources import Sources
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
 from fairlead.errors import Refused
 from fairlead.model import Geometry, Keys, Layout, Link, Op, Store
@@ -26,7 +27,8 @@ class Kernel:
     """Blocking; every failure is KernelError, VerifierError or Refused. One process at a time holds a BPF file system directory.
 
     `adopted` says that the tables were there already; `geometry` is then theirs. `probe_mark` may be changed: the next generation
-    carries it. `after_store` is called with the number of each store of an Op once it is done, for the crash tests.
+    carries it. `sources`: who is blocked, and who comes. `after_store` is called with the number of each store of an Op once it
+    is done, for the crash tests.
     """
 
     def __init__(self, places: Places, lock: int, keys: Keys, probe_mark: int) -> None:
@@ -41,6 +43,7 @@ class Kernel:
         self._tables = Tables(Geometry())
         self._generation = Generation(0, {})
         self._jiffies = Jiffies()
+        self._asked = -1  # of a packet's source, by the present generation: SOURCES_*
 
     @classmethod
     def open(cls, bpffs: str, geometry: Geometry, keys: Keys, probe_mark: int, lock: int = -1) -> Self:
@@ -86,6 +89,7 @@ class Kernel:
             self.adopted = True
         else:
             self._tables = tables.create(places, tables.measured(geometry), self._keys.fingerprint)
+        self.sources = Sources(places, self._tables)
 
     def _open_generation(self) -> None:
         """Only generations that a link names are live; the rest is rubbish of a crash. The newest live one is ours."""
@@ -109,7 +113,8 @@ class Kernel:
         return found | egress.running(places)
 
     def _load(self) -> Generation:
-        constants = generation.options(self.geometry, self._keys, self.probe_mark)
+        self._asked = self.sources.asked()
+        constants = generation.options(self.geometry, self._keys, self.probe_mark, self._asked)
         number = generation.next_number(self._places)
         return generation.load(self._places, number, self._tables, constants, links.forwarding(self._places))
 
@@ -121,6 +126,10 @@ class Kernel:
         for other in others:
             known |= other.ids()
         return known, others
+
+    def outdated(self) -> bool:
+        """Whether the programs do not ask of a packet's source what `sources` wants, and are to be replaced."""
+        return self._asked != self.sources.asked()
 
     def replace_programs(self) -> None:
         """Load and pin a new generation, swap every link to it, read that back, remove the generations before."""
@@ -139,6 +148,7 @@ class Kernel:
         for number in self._places.generations():
             if number != fresh.number:
                 pins.remove(self._places.generation(number))
+        self.sources.forget()
 
     def attach(self, link: Link, *, generic: bool = False) -> tuple[str, bool]:
         """Put the programs on an interface: (mode, whether a link of ours was there). Refused if another XDP program is.
