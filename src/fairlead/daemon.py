@@ -41,7 +41,7 @@ from fairlead.leaving import remembered
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
-from fairlead.pulse import Pulse, interval
+from fairlead.pulse import Pulse, interval, listen
 from fairlead.rehearse import Rehearsing
 from fairlead.succession import Legacy
 
@@ -210,6 +210,7 @@ class Daemon:
             self._plumbing,
             self._follow_reloads,
             self._beating,
+            self._listening,
             self.ending.await_confirmation,
         )
         self._wake.set()
@@ -278,7 +279,9 @@ class Daemon:
             await self._wake.wait()
             self._wake.clear()
             self._take_facts()
+            began = time.monotonic()
             await self.reconciler.run_pass()
+            self.parts.work.passed(time.monotonic() - began)
             self.pulse.passed()
             if self.reconciler.settled():
                 self.speaker.settle()
@@ -303,6 +306,9 @@ class Daemon:
 
     async def _beating(self) -> None:
         await self.pulse.beat(interval(os.environ))
+
+    async def _listening(self) -> None:
+        await listen(self.parts.work.late)
 
     async def _collecting(self) -> None:
         """Free what passes have unpointed; grace periods are long, so passes go on meanwhile."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
+from fairlead.adapters import process
 from fairlead.adapters.bgp_tcp import Speaker
 from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
@@ -16,8 +17,9 @@ from fairlead.adapters.overrides import Overrides
 from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
 from fairlead.core.overrides import overlaid
+from fairlead.core.work import Work
 from fairlead.ending import Ending
-from fairlead.model import Config, Drained, Keys, Link, Override, ProbeKey, ProbeResult
+from fairlead.model import Config, Drained, Keys, Link, Override, ProbeKey, ProbeResult, WorkStatus
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.rehearse import Rehearsing
@@ -50,6 +52,7 @@ class Parts:
     overrides: tuple[Override, ...]
     drained: Drained | None = None  # who sent this balancer away from its routers
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    work: Work = field(default_factory=Work)
 
     def names(self, config: Config) -> tuple[str, ...]:
         """The interfaces that a configuration means, as they are named: those of the command line win."""
@@ -76,9 +79,16 @@ class Parts:
 
     def probed(self, key: ProbeKey, result: ProbeResult) -> None:
         """One result of one check. After silence, rather than a refusal, the backend's MAC may not be what it was."""
+        self.work.probed(passed=result.passed)
         self.reconciler.probed(key, result)
         if not result.passed and result.took >= key.check.timeout:
             self.network.doubt(key.backend)
+
+    async def working(self) -> WorkStatus:
+        """What the daemon itself does, and takes of the machine."""
+        use = await asyncio.to_thread(process.use)
+        known = self.work.status(asyncio.get_running_loop().time())
+        return replace(known, events=self.log.count, memory=use.memory, descriptors=use.descriptors, cpu=use.cpu)
 
     async def replace_programs(self) -> None:
         """New programs on the same tables and links, without a gap."""
