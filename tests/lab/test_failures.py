@@ -15,7 +15,19 @@ from typing import Any
 
 import pytest
 
-from tests.lab.kit import BALANCER_MAC, FAIRLEAD, MAC, PASS_OBJECT, ROUTER_MAC, SEGMENT, TOOLS, VIPS, Lab, eventually
+from tests.lab.kit import (
+    BALANCER_MAC,
+    FAIRLEAD,
+    MAC,
+    PASS_OBJECT,
+    ROUTER_MAC,
+    SEGMENT,
+    TOOLS,
+    VIPS,
+    WELL_OR_NOT,
+    Lab,
+    eventually,
+)
 
 pytestmark = pytest.mark.root
 
@@ -26,7 +38,7 @@ BACKENDS = {f"192.0.2.2{n}" for n in (1, 2, 3)}
 
 def status(lab: Lab) -> dict[str, Any]:
     """What the command says."""
-    found: dict[str, Any] = json.loads(lab.run("balancer1", FAIRLEAD, "status", "--json"))
+    found: dict[str, Any] = json.loads(lab.run("balancer1", FAIRLEAD, "status", "--json", fine=WELL_OR_NOT))
     return found
 
 
