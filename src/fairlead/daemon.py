@@ -11,8 +11,6 @@ periods) runs in threads, all else in the one event loop. A bug ends the process
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import sys
 import time
 from dataclasses import replace
@@ -35,18 +33,17 @@ from fairlead.commands import Commands
 from fairlead.core import keys
 from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
-from fairlead.errors import FairleadError, Refused
-from fairlead.events import HandedOver, OperationFailed, Started, Stopped, Warned
+from fairlead.errors import Refused
+from fairlead.events import HandedOver, Started, Stopped, Warned
+from fairlead.jobs import Jobs, Wakes
 from fairlead.leaving import remembered
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
-from fairlead.pulse import Pulse, interval, listen
+from fairlead.pulse import Pulse
 from fairlead.rehearse import Rehearsing
 from fairlead.succession import Legacy
 
-VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
-LOOK_EVERY = 0.5  # seconds between two looks whether our programs are still on the interfaces; link events bring more
 RESOLVE_WITHIN = 0.5  # seconds
 
 
@@ -75,6 +72,7 @@ class Daemon:
     server: Server
     parts: Parts
     commands: Commands
+    jobs: Jobs
 
     def __init__(self, options: Options, log: Log, legacy: Legacy | None = None) -> None:
         self.options = options
@@ -85,24 +83,20 @@ class Daemon:
         self.keys = keys.derive(preflight.secret(self.config))
         self.instance = system.Instance()
         self.started = time.time()
-        self._wake = asyncio.Event()
-        self._plumb = asyncio.Event()
-        self._rubbish = asyncio.Event()
-        self._links = asyncio.Event()
-        self._reloads = asyncio.Event()
+        self.wakes = Wakes()
         self.ending = Ending(log, options.confirm)
-        self.network = Network(self._network_changed, self._plumb.set, log)
+        self.network = Network(self.wakes.network, self.wakes.plumb.set, log)
         self.totals = KeptTotals(options.state, options.bpffs)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
-        self.pulse = Pulse(self._wake.set, lambda: self.reconciler.breathed, system.notify)
+        self.pulse = Pulse(self.wakes.facts.set, lambda: self.reconciler.breathed, system.notify)
         self.store = Overrides(options.state)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
 
     async def run(self) -> int:
         """Start, serve, stop. FairleadError if it could not start; nothing is left behind then."""
-        self.ending.take_signals(self._reloads.set)
+        self.ending.take_signals(self.wakes.reloads.set)
         succession.release_signals()
         await self.network.open()
         try:
@@ -149,10 +143,11 @@ class Daemon:
         self.reconciler = Rehearsing(
             self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told, keep=keep
         )
-        self.reconciler.wake = self._wake.set
+        self.reconciler.wake = self.wakes.facts.set
         self.parts = self._parts(router_id)
         self.commands = Commands(self.parts)
         self.prober = Prober(self.parts.probed)
+        self.jobs = Jobs(self.parts, self.commands, self.prober, self.pulse, self.wakes)
         kept = self.totals.load(adopted=self.kernel.adopted)
         self.reconciler.adopt({ip_address(vip) for vip in self.legacy.announced}, kept)
         self.reconciler.set_config(self.parts.overlaid(self.config))
@@ -160,7 +155,7 @@ class Daemon:
         await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
             await self.network.settle(RESOLVE_WITHIN)
-        self._take_facts()
+        self.jobs.take_facts()
         await self.reconciler.run_pass()
         if self.kernel.adopted:
             await self.parts.replace_programs()
@@ -192,7 +187,7 @@ class Daemon:
             self.underlay,
             self.speaker,
             router_id,
-            self._network_changed,
+            self.wakes.network,
             self.ending,
             self.options.config,
             self.store,
@@ -201,19 +196,8 @@ class Daemon:
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
-        jobs = (
-            self._passes,
-            self._following,
-            self._collecting,
-            self._upkeep,
-            self._sweeping,
-            self._plumbing,
-            self._follow_reloads,
-            self._beating,
-            self._listening,
-            self.ending.await_confirmation,
-        )
-        self._wake.set()
+        jobs = (*self.jobs.all(), self.ending.await_confirmation)
+        self.wakes.facts.set()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(job()) for job in jobs]
@@ -261,87 +245,3 @@ class Daemon:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""
         await asyncio.get_running_loop().shutdown_default_executor()
         self.kernel.close()
-
-    # -------------------------------------------------------------------------------------------------------------------- facts
-
-    def _network_changed(self) -> None:
-        self._wake.set()
-        self._links.set()
-
-    def _take_facts(self) -> None:
-        self.reconciler.set_links(self.parts.managed())
-        self.reconciler.set_paths(self.network.paths())
-
-    # --------------------------------------------------------------------------------------------------------------------- jobs
-
-    async def _passes(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._take_facts()
-            began = time.monotonic()
-            await self.reconciler.run_pass()
-            self.parts.work.passed(time.monotonic() - began)
-            self.pulse.passed()
-            if self.reconciler.settled():
-                self.speaker.settle()
-            self.prober.set(self.reconciler.targets())
-            self._rubbish.set()
-
-    async def _following(self) -> None:
-        """An interface came, went, was made anew, joined or left a bond, is named no longer, or lost its program."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._links.wait()
-            self._links.clear()
-            try:
-                complete = await self.presence.complete(self.kernel, self.parts.managed())
-            except FairleadError:  # a link that goes while we look
-                complete = False
-            if not complete:
-                await self.parts.watch()
-                await self.presence.follow(self.kernel, self.parts.managed(), self.parts.config.attach_delay)
-                self._wake.set()
-
-    async def _beating(self) -> None:
-        await self.pulse.beat(interval(os.environ))
-
-    async def _listening(self) -> None:
-        await listen(self.parts.work.late)
-
-    async def _collecting(self) -> None:
-        """Free what passes have unpointed; grace periods are long, so passes go on meanwhile."""
-        while True:
-            await self._rubbish.wait()
-            self._rubbish.clear()
-            await self.reconciler.collect()
-
-    async def _upkeep(self) -> None:
-        while True:
-            await asyncio.sleep(VERIFY_EVERY)
-            await self.reconciler.verify()
-            self._plumb.set()
-
-    async def _sweeping(self) -> None:
-        """Clear expired flows each quarter of the time in which a fine tick comes round again."""
-        geometry = self.kernel.geometry
-        while True:
-            await asyncio.sleep((64 << geometry.fine_shift) / geometry.hz)
-            try:
-                await asyncio.to_thread(self.kernel.sweep, self.reconciler.owned())
-            except FairleadError as e:
-                self.log(OperationFailed("clear expired flows", str(e)))
-
-    async def _plumbing(self) -> None:
-        while True:
-            await self._plumb.wait()
-            self._plumb.clear()
-            await self.presence.look_after_plumbing(self.parts.config, self.parts.managed())
-
-    async def _follow_reloads(self) -> None:
-        while True:
-            await self._reloads.wait()
-            self._reloads.clear()
-            with contextlib.suppress(FairleadError):  # it is in the log
-                await self.commands.changes.reload()
