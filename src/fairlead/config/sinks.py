@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from fairlead.config import scalars
+from fairlead.config.alerts import alerts
 from fairlead.config.nodes import Reader, Section, Value, items, list_of, section
 from fairlead.config.report import shown
 from fairlead.config.scalars import words
@@ -35,6 +37,7 @@ def logging(value: Value) -> Logging | None:
         "probes": said.take("probes", _one(PROBES)),
         "syslog": said.take("syslog", _syslog),
         "searches": (*_clusters(said, "elasticsearch"), *_clusters(said, "opensearch")),
+        "alerts": alerts(said),
     }
     return _filled(Logging(), found)  # type: ignore[no-any-return]
 
@@ -79,13 +82,19 @@ def _endpoint(value: Value) -> str | None:
     text = words(value, "an address, or the path of a socket")
     if text is None or text.startswith("/"):
         return text if text is None or text.isprintable() else None
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]{2,45}\]|[-A-Za-z0-9.]{1,253})(?::([0-9]{1,5}))?", text)
-    port = int(match[2] or 514) if match else 0
-    if not match or not 0 < port < 65536:
-        hint = "put an IPv6 address in brackets and quotes" if text.count(":") > 1 else "such as `192.0.2.1:514`"
+    match = re.fullmatch(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}))?|([0-9.]{7,15})(?::([0-9]{1,5}))?", text)
+    port = int(match[2] or match[4] or 514) if match else 0
+    try:
+        host = ip_address(match[1] or match[3]) if match and 0 < port < 65536 else None
+    except ValueError:
+        host = None
+    if host is None:
+        hint = (
+            "put an IPv6 address in brackets and quotes" if text.count(":") > 1 else "such as `192.0.2.1:514`; a name will not do"
+        )
         value.must_be("an address with a port, or the path of a socket", hint)
         return None
-    return f"{match[1]}:{port}"
+    return f"{host}:{port}" if host.version == 4 else f"[{host}]:{port}"
 
 
 # -------------------------------------------------------------------------------------------------------------------- clusters
