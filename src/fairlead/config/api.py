@@ -13,7 +13,7 @@ from fairlead.config.scalars import words
 from fairlead.config.vocabulary import TLS
 from fairlead.model import Address, Api
 
-_ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+_ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f]*:[0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 _WANTED = "an address and a port"
 _SUCH_AS = "such as 127.0.0.1:8080, 0.0.0.0:8080 or '[::1]:8080'; `none` for the unix socket alone"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*")
@@ -38,7 +38,7 @@ def read_api(said: Section) -> Api:
 
 def _listen(value: Value) -> tuple[tuple[Address, int], ...] | None:
     if value.scalar in ("true", "false"):
-        value.warn("`listen` has no effect as VC5 had it, where it had none", f"here it is where the API listens, {_SUCH_AS}")
+        value.warn(f"`listen: {value.scalar}` has no effect", f"VC5 ignores it; here it is where the API is served, {_SUCH_AS}")
         return None
     if value.scalar == "none":
         return ()
@@ -57,7 +57,7 @@ def _endpoint(value: Value) -> tuple[Address, int] | None:
         value.error(f"{shown(text)} is not {_WANTED}", _meant(text))
         return None
     address, port = parse_address(value, match[1] or match[2]), int(match[3])
-    if address is not None and (address.is_multicast or (address.is_reserved and not address.is_loopback)):
+    if address is not None and (address.is_multicast or (address.version == 4 and address.is_reserved)):
         value.error(f"nobody can listen on {address}", _SUCH_AS)
         return None
     if not 0 < port < 65536:

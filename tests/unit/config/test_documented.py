@@ -31,6 +31,7 @@ from fairlead.config.vocabulary import (
     SERVICE,
     SYSLOG,
     TIMEOUTS,
+    TLS,
 )
 from fairlead.errors import ConfigError
 
@@ -52,6 +53,7 @@ FRAMES = {
     LISTEN.what: "services: []\nbgp: {{as_number: 1, listen: {{{}: x}}}}",
     AGGREGATE.what: "services: []\nbgp: {{as_number: 1, aggregates: [{{{}: x}}]}}",
     GRACEFUL_RESTART.what: "services: []\nbgp: {{as_number: 1, graceful_restart: {{{}: x}}}}",
+    TLS.what: "services: []\ntls: {{{}: x}}",
     PROBE.what: "services: []\nprobe: {{{}: x}}",
     CLUSTER.what: "services: []\ncluster: {{{}: x}}",
     TIMEOUTS.what: "services: []\ntimeouts: {{{}: x}}",
