@@ -4,6 +4,7 @@ Sinks are adapters; they get the object, not the sentence, and may use its field
 6.2.1): 3 error, 4 warning, 5 notice, 6 informational, 7 debug.
 """
 
+from fairlead.events.blocks import SourceBlocked, SourceUnblocked
 from fairlead.events.event import Event
 from fairlead.events.health import (
     BackendDown,
@@ -63,6 +64,8 @@ __all__ = [
     "SelfDrained",
     "SinkRecovered",
     "SinkTroubled",
+    "SourceBlocked",
+    "SourceUnblocked",
     "Started",
     "Stopped",
     "TunnelTroubled",
