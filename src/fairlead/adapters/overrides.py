@@ -91,8 +91,7 @@ def _write(path: Path, held: object) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(held, indent=1) + "
-")
+            file.write(json.dumps(held, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(path)
