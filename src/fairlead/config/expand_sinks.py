@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairlead.config.alerts import expanded
 from fairlead.config.expand_bgp import Plain
 from fairlead.config.sinks import FACILITIES
 from fairlead.model import Logging, Search, Syslog
@@ -21,7 +22,7 @@ def logging(said: Logging) -> dict[str, Plain]:
     for kind in ("elasticsearch", "opensearch"):
         if clusters := [_search(search) for search in said.searches if search.kind == kind]:
             out[kind] = clusters
-    return out
+    return out | expanded(said.alerts)
 
 
 def _syslog(said: Syslog) -> Plain:

@@ -28,12 +28,11 @@ DOCUMENT = Vocabulary(
     "the file",
     frozenset(
         "services servers policy prefixes bgp interfaces attach-delay address address6 vlans vlans6 probe cluster scheduler "
-        "timeouts limits logging listen token-file public-read tls hosts".split()
+        "timeouts limits logging listen token-file public-read tls hosts compat".split()
     )
     | CALM,
     later={
         "multicast": "leave it out: flows are not shared between balancers yet",
-        "compat": "leave it out",
     },
     dead={
         "learn": "VC5 ignores it too",
@@ -190,11 +189,24 @@ DAMPING = Vocabulary(
 
 LOGGING = Vocabulary(
     "`logging`",
-    frozenset("format probes syslog elasticsearch opensearch".split()),
+    frozenset("format probes syslog elasticsearch opensearch slack teams webhook alert".split()),
     renamed={
         "elastic": "it is called `elasticsearch`",
         "level": "leave it out: all is written but probes that change nothing, which `probes: all` asks for",
         "file": "leave it out: send standard error to a file, or name `syslog`",
+        "webhooks": "it is called `webhook`, a mapping or a list of them",
+        "alerts": "they are called `slack`, `teams` and `webhook`",
+    },
+)
+ALERT = Vocabulary(
+    "an alert",
+    frozenset("url url-file token-file ca-file level priorities group most".split()),
+    renamed={
+        "priority": "it is called `priorities`, a list",
+        "alert": "it is called `level`; `alert` of `logging` is that of all alerts",
+        "token": "write the token into a file and name that as `token-file`",
+        "limit": "it is called `most`, messages in an hour",
+        "rate": "it is called `most`, messages in an hour",
     },
 )
 SYSLOG = Vocabulary(
@@ -232,4 +244,5 @@ ALL = (
     LOGGING,
     SYSLOG,
     SEARCH,
+    ALERT,
 )

@@ -10,6 +10,7 @@ import pytest
 from fairlead.config import expand, parse
 from fairlead.config.vocabulary import (
     AGGREGATE,
+    ALERT,
     ALL,
     BGP,
     CHECK,
@@ -62,6 +63,7 @@ FRAMES = {
     LOGGING.what: "services: []\nlogging: {{{}: x}}",
     SYSLOG.what: "services: []\nlogging: {{syslog: {{{}: x}}}}",
     SEARCH.what: "services: []\nlogging: {{elasticsearch: {{addresses: http://10.0.0.1:9200, {}: x}}}}",
+    ALERT.what: "services: []\nlogging: {{webhook: {{url: https://x.example, {}: x}}}}",
     PAYLOAD.what: (
         "services: [{{virtual: 192.0.2.1, servers: [10.1.0.1], policy: {{80: {{checks: [{{type: udp, payload: {{{}: x}}}}]}}}}}}]"
     ),
