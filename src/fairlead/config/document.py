@@ -66,6 +66,7 @@ def _config(said: Section, drafts: list[Draft]) -> Config:
         vlans=machine.vlans(said.get("vlans"), said.get("vlans6"), (router.address, router.address6)),
         api=read_api(said),
         logging=said.take("logging", sinks.logging) or Logging(),
+        compat=said.take("compat", scalars.choice({"vc5": "vc5"})) or "",
         attach_delay=said.take("attach-delay", scalars.duration(0, 60)) or 0.0,
         path=said.value.report.path,
     )

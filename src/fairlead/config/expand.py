@@ -69,6 +69,8 @@ def _config(config: Config) -> dict[str, Plain]:
     out |= _api(config.api)
     if told := logging(config.logging):
         out["logging"] = told
+    if config.compat:
+        out["compat"] = config.compat
     if speaking := bgp(config):
         out["bgp"] = speaking
     out["services"] = [_service(s) for s in config.services]
