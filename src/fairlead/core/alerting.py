@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from fairlead import events
 from fairlead.events import Event
-from fairlead.model import Alert, Config, Delivery, Message, Notice
+from fairlead.model import Alert, Config, Delivery, Message, Notice, Trouble
 
 HOUR = 3600.0
 URGENT = 3  # an error or worse
 MOST_NOTICES = 200  # of one message
 _MOST_SAID = 2000  # texts and troubles that are remembered
+_CONFIGURED = frozenset(["service", "vip", "backend", "peer"])  # fields of events
 _UNKNOWN = ""  # the priority of a service that has none
 
 
@@ -38,6 +39,7 @@ _PAIRS: tuple[tuple[type[Event], type[Event], tuple[str, ...]], ...] = (
     (events.PeerDown, events.PeerUp, ("peer",)),
     (events.ProgramLost, events.Attached, ("interface",)),
     (events.OperationFailed, events.Operated, ("text",)),
+    (events.SinkTroubled, events.SinkRecovered, ("sink",)),
     (events.ReloadRefused, events.Reloaded, ()),
     (events.ReloadRefused, events.Applied, ()),
 )
@@ -79,10 +81,9 @@ class Priorities:
                 return self._of[thing]
         return None
 
-    def knows(self, details: Mapping[str, str]) -> bool:
-        """Whether the service, VIP, backend and peer that an event was about are still configured."""
-        told = (details.get(field) for field in ("service", "vip", "backend", "peer"))
-        return all(name in self._names for name in told if name)
+    def knows(self, about: Iterable[tuple[str, str]]) -> bool:
+        """Whether the service, VIP, backend and peer that an event with these fields was about are still configured."""
+        return all(text in self._names for name, text in about if name in _CONFIGURED)
 
 
 # --------------------------------------------------------------------------------------------------------------------- how often
@@ -115,14 +116,6 @@ class Allowance:
 
 
 # ---------------------------------------------------------------------------------------------------------------- what and when
-
-
-class Trouble(NamedTuple):
-    """Something that people were told of and that is not over: `text` said it `at` last, `about` are its event's fields."""
-
-    text: str
-    at: float  # Unix time
-    about: dict[str, str]
 
 
 class Alerting:
@@ -169,7 +162,7 @@ class Alerting:
         known, text = self.troubles.get(thing), str(event)
         if known is not None and known.text == text and abs(at - known.at) < HOUR:
             return
-        self.troubles[thing] = Trouble(text, at, dict(_details(event)))
+        self.troubles[thing] = Trouble(text, at, tuple(_details(event)))
         _limit(self.troubles)
         self._add(thing, event, at, now)
 

@@ -4,7 +4,7 @@ Nothing here imports anything else of Fairlead; every other module may import it
 host integers, durations are seconds as float, moments are seconds since the Unix epoch as float unless a name says `monotonic`.
 """
 
-from fairlead.model.alerts import Delivery, Message, Notice
+from fairlead.model.alerts import Delivery, Message, Notice, Trouble
 from fairlead.model.blocking import Block, BlockStatus, SourcesStatus, SourceStatus
 from fairlead.model.changes import BackendShare, Change, Moved, ServiceChange
 from fairlead.model.configuration import (
@@ -168,6 +168,7 @@ __all__ = [
     "Syslog",
     "TableStatus",
     "Timeouts",
+    "Trouble",
     "Ttl",
     "Tunnel",
     "TunnelKind",

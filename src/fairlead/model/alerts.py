@@ -50,3 +50,12 @@ class Delivery:
     status: int
     says: str = ""
     wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that people were told of and that is not over: what was said last, and when; `about` are the event's fields."""
+
+    text: str
+    at: float  # Unix time
+    about: tuple[tuple[str, str], ...] = ()
