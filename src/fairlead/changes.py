@@ -9,6 +9,7 @@ from dataclasses import replace
 from fairlead import preflight
 from fairlead.adapters import system
 from fairlead.adapters.http import Call, Question, Word
+from fairlead.blocking import Blocking
 from fairlead.core import keys
 from fairlead.core.notes import notes
 from fairlead.errors import FairleadError, Refused
@@ -26,8 +27,9 @@ _WORDS = (
 class Changes:
     """One at a time: `parts.changing` is held from the first look at the file to the end of the pass."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, blocking: Blocking) -> None:
         self._parts = parts
+        self._blocking = blocking
 
     def calls(self) -> dict[str, Call]:
         """What of this the API serves, besides `reload`."""
@@ -125,6 +127,7 @@ class Changes:
         await parts.watch()
         await parts.presence.look_after_plumbing(config, parts.managed())
         parts.speak(config)
+        await self._blocking.work()
         parts.changed()
         return result
 

@@ -10,6 +10,7 @@ from fairlead import render, succession
 from fairlead._native import layout_hash
 from fairlead.adapters import system
 from fairlead.adapters.http import Call
+from fairlead.blocking import Blocking
 from fairlead.changes import Changes
 from fairlead.core import keys, overrides
 from fairlead.leaving import Leaving
@@ -24,14 +25,16 @@ class Commands:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.changes = Changes(parts)
+        self.blocking = Blocking(parts)
+        self.changes = Changes(parts, self.blocking)
         self.overriding = Overriding(parts)
         self.leaving = Leaving(parts)
 
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
         scraping = Scraping(self.status, lambda: self._parts.config.compat)
-        return {**self.changes.calls(), **self.overriding.calls(), **self.leaving.calls(), **scraping.calls()}
+        of = (self.changes, self.overriding, self.leaving, self.blocking, scraping)
+        return {name: call for each in of for name, call in each.calls().items()}
 
     async def restart(self) -> str:
         """Hand over to what is installed now, in this process: it adopts all that there is. Refused if it could not."""
@@ -76,5 +79,6 @@ class Commands:
             work=await parts.working(),
             sinks=parts.log.status(),
             failures=report.warnings,
+            blocks=len(self.blocking.wanted()),
         )
         return replace(found, problems=tuple(render.troubles(found, time.time())))

@@ -157,7 +157,8 @@ class Daemon:
             await self.network.settle(RESOLVE_WITHIN)
         self.jobs.take_facts()
         await self.reconciler.run_pass()
-        if self.kernel.adopted:
+        await self.commands.blocking.start()
+        if self.kernel.outdated():  # adopted, or made before it was known what to ask of a packet's source
             await self.parts.replace_programs()
         await self.presence.attach(self.kernel, self.parts.managed(), self.config.attach_delay)
         await self.presence.look_after_plumbing(self.config, self.parts.managed())

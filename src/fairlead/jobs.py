@@ -46,7 +46,7 @@ class Jobs:
     def all(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         """Each as a coroutine that goes on until it is cancelled."""
         mine = (self._passes, self._following, self._beating, self._listening, self._collecting)
-        return (*mine, self._upkeep, self._sweeping, self._plumbing, self._follow_reloads)
+        return (*mine, self._upkeep, self._sweeping, self._plumbing, self._follow_reloads, self._commands.blocking.follow)
 
     def take_facts(self) -> None:
         """What the kernel's network says, for the next pass."""

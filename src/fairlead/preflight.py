@@ -116,6 +116,12 @@ async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[
     return warnings
 
 
+async def routers(network: Network) -> set[Address]:
+    """The gateways of our default routes."""
+    found = [await network.route(address) for address in _SOMEWHERE]
+    return {answer.gateway for answer in found if answer.gateway is not None}
+
+
 def router_id(network: Network, config: Config, links: Sequence[Link]) -> IPv4Address:
     """The configured address, else the lowest IPv4 address of our interfaces; a placeholder where no BGP is spoken."""
     own = [a for a in own_addresses(network, network.related(links, config.vlans)) if isinstance(a, IPv4Address)]

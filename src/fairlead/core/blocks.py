@@ -68,6 +68,19 @@ def told(blocks: Sequence[Block], new: Block) -> tuple[Block, ...]:
     return (*kept, Block(new.prefix, new.who, since, new.until, new.why))
 
 
+def said_of(prefix: Prefix, blocks: Iterable[Block], configured: Iterable[Prefix]) -> Prefix:
+    """The prefix if a block of it was said, and can be taken back; Refused, with what else there is, if not."""
+    said = {b.prefix for b in blocks}
+    if prefix in said:
+        return prefix
+    if prefix in configured:
+        raise Refused([f"{prefix} is blocked by the configuration: take it out of `block` there"])
+    around = next((p for p in (*said, *configured) if p.version == prefix.version and p.supernet_of(prefix)), None)  # type: ignore[arg-type]
+    if around is not None:
+        raise Refused([f"{prefix} is not blocked by itself: it lies in {around}, which is"])
+    raise Refused([f"{prefix} is not blocked"])
+
+
 def ended(blocks: Iterable[Block], now: float) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
     """(left, ended): those whose time is over."""
     found = tuple(blocks)

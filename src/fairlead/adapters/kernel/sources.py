@@ -52,6 +52,7 @@ class Sources:
         for name in NAMES:
             self._adopt(name)
         self._counts = "sources4" in tables.fds
+        self._families = _families(self._rows())
 
     def _adopt(self, name: str) -> None:
         path, shape = f"{self._directory}/{name}", self._shapes[name]
@@ -77,9 +78,17 @@ class Sources:
 
     # ------------------------------------------------------------------------------------------------------------------ blocks
 
-    def block(self, wanted: Iterable[Prefix]) -> None:
-        """Exactly these are blocked from now on, in programs that look; Refused if there is no room for so many."""
-        prefixes = frozenset(wanted)
+    def want(self, blocked: Iterable[Prefix], *, counted: bool) -> None:
+        """Block exactly these, count packets by source or not: in effect once no program is outdated any more.
+
+        Refused if there is no room for so many.
+        """
+        self._block(frozenset(blocked))
+        if counted:
+            self._make(_COUNTED)
+        self._counts = counted
+
+    def _block(self, prefixes: frozenset[Prefix]) -> None:
         if len(prefixes) > C["BLOCKS_MOST"]:
             raise Refused([f"{len(prefixes):,} prefixes: no more than {C['BLOCKS_MOST']:,} can be blocked"])
         if not prefixes and "blocks" not in self._tables.fds:
@@ -96,12 +105,11 @@ class Sources:
         for prefix, row in zip((prefix for prefix in prefixes if prefix not in rows), free, strict=False):
             self._clear(row)
             bpf.map_update(self._tables.fds["blocks"], _key(prefix), _VALUE.pack(family=prefix.version, row=row))
+        self._families = _families(prefixes)
 
     def asked(self) -> int:
         """What programs are to ask of a packet's source, for it is in these tables: SOURCES_* of abi.h."""
-        versions = {prefix.version for prefix in self._rows()}
-        found = (C["SOURCES_BLOCKED_IPV4"] if 4 in versions else 0) | (C["SOURCES_BLOCKED_IPV6"] if 6 in versions else 0)
-        return found | (C["SOURCES_COUNTED"] if self._counts else 0)
+        return self._families | (C["SOURCES_COUNTED"] if self._counts else 0)
 
     def blocked(self) -> dict[Prefix, tuple[int, int]]:
         """What is blocked, and (packets, bytes) that each prefix has dropped."""
@@ -125,15 +133,6 @@ class Sources:
 
     # ----------------------------------------------------------------------------------------------------------------- sources
 
-    def count(self) -> None:
-        """Have the tables that packets are counted in."""
-        self._make(_COUNTED)
-        self._counts = True
-
-    def count_no_more(self) -> None:
-        """Programs are not to count; the tables stay until `forget`."""
-        self._counts = False
-
     def forget(self) -> None:
         """Let go of the tables that packets were counted in; no program uses them any more."""
         for name in _COUNTED if not self._counts else ():
@@ -141,17 +140,36 @@ class Sources:
                 pins.remove(f"{self._directory}/{name}")
                 self._tables.drop(name)
 
-    def sources4(self) -> bytearray | None:
-        """Packets by the first 20 bits of an IPv4 source, a u64 each; None while nobody counts."""
-        view = self._tables.readable.get("sources4")
-        return None if view is None else native.summed(view, C["SOURCES4"])
+    def json(self) -> bytes | None:
+        """Packets by the first 20 bits of an IPv4 source, a JSON array; None while nobody counts."""
+        view = self._counted4()
+        return None if view is None else native.json(native.summed(view, C["SOURCES4"]))
 
-    def sources6(self) -> dict[IPv6Network, int]:
-        """Packets by /48 of an IPv6 source, of those seen last."""
-        if "sources6" not in self._tables.fds:
+    def largest(self, most: int) -> tuple[list[tuple[Prefix, int]], list[tuple[Prefix, int]]]:
+        """The prefixes that most packets came from: `most` /20 of IPv4, and /48 of IPv6 among those seen last."""
+        return self._largest4(most), sorted(self._found6().items(), key=lambda each: (-each[1], each[0]))[:most]
+
+    def _counted4(self) -> memoryview | None:
+        return self._tables.readable.get("sources4") if self._counts else None
+
+    def _largest4(self, most: int) -> list[tuple[Prefix, int]]:
+        view = self._counted4()
+        if view is None:
+            return []
+        numbers = native.summed(view, C["SOURCES4"])
+        packets = memoryview(numbers).cast("Q")
+        return [(IPv4Network((row << 12, 20)), packets[row]) for row in native.largest(numbers, most)]
+
+    def _found6(self) -> dict[Prefix, int]:
+        if not self._counts:
             return {}
         found = bpf.map_read(self._tables.fds["sources6"])
         return {IPv6Network((key[:6] + bytes(10), 48)): int.from_bytes(value, "little") for key, value in found}
+
+
+def _families(prefixes: Iterable[Prefix]) -> int:
+    versions = {prefix.version for prefix in prefixes}
+    return (C["SOURCES_BLOCKED_IPV4"] if 4 in versions else 0) | (C["SOURCES_BLOCKED_IPV6"] if 6 in versions else 0)
 
 
 def _key(prefix: Prefix) -> bytes:
