@@ -42,9 +42,11 @@ from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.pulse import Pulse
 from fairlead.rehearse import Rehearsing
+from fairlead.sinks import Sinks
 from fairlead.succession import Legacy
 
 RESOLVE_WITHIN = 0.5  # seconds
+LAST_WORDS = 1.0  # seconds for the log to leave, at the end; what a cluster has not taken by then waits on disk
 
 
 def run_daemon(options: Options) -> int:
@@ -84,6 +86,7 @@ class Daemon:
         self.instance = system.Instance()
         self.started = time.time()
         self.wakes = Wakes()
+        self.sinks = Sinks(log, options.state)
         self.ending = Ending(log, options.confirm)
         self.network = Network(self.wakes.network, self.wakes.plumb.set, log)
         self.totals = KeptTotals(options.state, options.bpffs)
@@ -96,6 +99,7 @@ class Daemon:
 
     async def run(self) -> int:
         """Start, serve, stop. FairleadError if it could not start; nothing is left behind then."""
+        self.sinks.follow(self.config)
         self.ending.take_signals(self.wakes.reloads.set)
         succession.release_signals()
         await self.network.open()
@@ -108,6 +112,7 @@ class Daemon:
         finally:
             await self.network.close()
             self.instance.release()
+            await self.sinks.close(LAST_WORDS)
         if self.ending.bug is not None:
             raise self.ending.bug
         return 1 if self.ending.detach else 0
@@ -193,6 +198,7 @@ class Daemon:
             self.options.config,
             self.store,
             *remembered(self.store, self.presence),
+            follow=self.sinks.follow,
         )
 
     async def _serve(self) -> None:

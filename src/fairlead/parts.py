@@ -16,9 +16,11 @@ from fairlead.adapters.netlink import Network
 from fairlead.adapters.overrides import Overrides
 from fairlead.adapters.underlay import Underlay
 from fairlead.core.geometry import unmet
+from fairlead.core.outcomes import Outcomes
 from fairlead.core.overrides import overlaid
 from fairlead.core.work import Work
 from fairlead.ending import Ending
+from fairlead.events import Probed
 from fairlead.model import Config, Drained, Keys, Link, Override, ProbeKey, ProbeResult, WorkStatus
 from fairlead.preflight import Options
 from fairlead.presence import Presence
@@ -53,6 +55,8 @@ class Parts:
     drained: Drained | None = None  # who sent this balancer away from its routers
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     work: Work = field(default_factory=Work)
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    follow: Callable[[Config], None] = lambda _: None  # the log's sinks
 
     def names(self, config: Config) -> tuple[str, ...]:
         """The interfaces that a configuration means, as they are named: those of the command line win."""
@@ -74,12 +78,17 @@ class Parts:
         await self.network.watch(backends, [link.ifindex for link in self.managed()], self.config.vlans)
 
     def speak(self, config: Config) -> None:
-        """Sessions with these peers, and peers may dial us if it says so."""
+        """Sessions with these peers, and peers may dial us if it says so; events go where it says."""
         self.speaker.configure(config.peers, config.listen)
+        self.follow(config)
+        self.outcomes.keep(self.reconciler.targets())
 
     def probed(self, key: ProbeKey, result: ProbeResult) -> None:
         """One result of one check. After silence, rather than a refusal, the backend's MAC may not be what it was."""
         self.work.probed(passed=result.passed)
+        changed = self.outcomes.turned(key, passed=result.passed)
+        if changed or self.log.all_probes:
+            self.log(Probed(key.vip, key.backend, str(key.check), result.passed, result.took, result.says, changed))
         self.reconciler.probed(key, result)
         if not result.passed and result.took >= key.check.timeout:
             self.network.doubt(key.backend)
