@@ -67,6 +67,8 @@ def _config(said: Section, drafts: list[Draft]) -> Config:
         api=read_api(said),
         logging=said.take("logging", sinks.logging) or Logging(),
         compat=said.take("compat", scalars.choice({"vc5": "vc5"})) or "",
+        blocked=said.take("block", machine.blocked) or (),
+        count_prefixes=said.take("count-prefixes", scalars.boolean) or False,
         attach_delay=said.take("attach-delay", scalars.duration(0, 60)) or 0.0,
         path=said.value.report.path,
     )

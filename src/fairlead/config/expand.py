@@ -66,7 +66,7 @@ def _config(config: Config) -> dict[str, Plain]:
         out["probe"] = {"mark": config.probe.mark, "priority": config.probe.priority, "table": config.probe.table}
     if config.cluster.key_file is not None:
         out["cluster"] = {"key-file": config.cluster.key_file}
-    out |= _api(config.api)
+    out |= _sources(config) | _api(config.api)
     if told := logging(config.logging):
         out["logging"] = told
     if config.compat:
@@ -75,6 +75,11 @@ def _config(config: Config) -> dict[str, Plain]:
         out["bgp"] = speaking
     out["services"] = [_service(s) for s in config.services]
     return out
+
+
+def _sources(config: Config) -> dict[str, Plain]:
+    out: dict[str, Plain] = {"block": [str(prefix) for prefix in config.blocked]} if config.blocked else {}
+    return out | ({"count-prefixes": True} if config.count_prefixes else {})
 
 
 def _api(api: Api) -> dict[str, Plain]:

@@ -28,7 +28,7 @@ DOCUMENT = Vocabulary(
     "the file",
     frozenset(
         "services servers policy prefixes bgp interfaces attach-delay address address6 vlans vlans6 probe cluster scheduler "
-        "timeouts limits logging listen token-file public-read tls hosts compat".split()
+        "timeouts limits logging listen token-file public-read tls hosts compat block count-prefixes".split()
     )
     | CALM,
     later={
@@ -45,6 +45,7 @@ DOCUMENT = Vocabulary(
     },
     renamed={
         "rhi": "it is called `bgp` since VC5 0.2",
+        "blocklist": "it is called `block`, a list of prefixes",
         "probes": "it belongs to `logging`, or to a sink in it",
         "syslog": "it belongs to `logging`",
         "elasticsearch": "it belongs to `logging`",
