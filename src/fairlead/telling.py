@@ -1,4 +1,4 @@
-"""Tells people: each place of `logging.alerts` is a sink of the log. `core/alerting.py` says what is told when; this carries it."""
+"""Tells people: each place of `logging.alerts` is a sink of the log. `core/alerting.py` says what is told when."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Keep = Callable[[Mapping[str, Trouble]], str]  # blocks; "" or what went wrong
 def tellers(config: Config, running: Iterable[object], state: str, host: str, log: Callable[[Event], None]) -> list[Teller]:
     """A sink for each place of the configuration; of those `running`, what is wanted as it is goes on.
 
-    `state` is the directory for what outlives this daemon, `host` this machine's name. Whoever runs and is not in the answer must be
+    `state` is the directory for what outlives this daemon, `host` this machine's name. What runs and is not in the answer must be
     closed. Blocking: it reads files.
     """
     found, there = [], {each.name: each for each in running if isinstance(each, Teller)}
