@@ -106,13 +106,14 @@ static __always_inline int choose(const struct packet *p, struct destination **c
 		return service->live >> SERVICE_FLAG_SHIFT & SERVICE_REJECT ? REJECT : DROP_NO_SERVICE;
 	}
 	live = READ_ONCE(service->live);
+	note_service(service, live);
 	size = live >> SERVICE_SIZE_SHIFT & ((1 << SERVICE_SIZE_BITS) - 1);
 	if (!size)
 		return DROP_NO_BACKEND;
 	if (live >> SERVICE_FLAG_SHIFT & SERVICE_UNTRACKED)
 		*track = false;
 	slot = slot_of(p, live >> SERVICE_FLAG_SHIFT, size, v6);
-	note_slot(service, live, slot);
+	note_slot(slot);
 	element = (live & ((1 << SERVICE_BASE_BITS) - 1)) + slot / SLOTS_PER_ELEMENT;
 	row = bpf_map_lookup_elem(&slots, &element);
 	if (!row)

@@ -45,14 +45,19 @@ static __always_inline void note_next(__u64 word)
 		trace.next = word;
 }
 
-static __always_inline void note_slot(const struct service *service, __u64 live, __u32 slot)
+static __always_inline void note_service(const struct service *service, __u64 live)
 {
 	if (DRY) {
 		trace.service = service->id;
 		trace.service_l4 = service->l4;
 		trace.service_live = live;
-		trace.slot = slot;
 	}
+}
+
+static __always_inline void note_slot(__u32 slot)
+{
+	if (DRY)
+		trace.slot = slot;
 }
 
 /* Where it goes, and how that was found. */

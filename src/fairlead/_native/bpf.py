@@ -5,6 +5,7 @@ Only adapters/kernel imports this. Descriptors are plain ints that the caller cl
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from types import TracebackType
@@ -116,6 +117,16 @@ def map_update(fd: int, key: bytes, value: bytes) -> None:
     _check(lib.fl_map_update(fd, key, value), "set", f"map entry {key.hex()}")
 
 
+def map_find(fd: int, key: bytes) -> bytes | None:
+    """One entry of a map of any kind that is not per CPU, None where there is none; an LRU hash does not count it as a use."""
+    value = ffi.new("char[]", map_facts(fd).value_size)
+    result = lib.fl_map_find(fd, key, value)
+    if result == -errno.ENOENT:
+        return None
+    _check(result, "look up", f"map entry {key.hex()}")
+    return bytes(ffi.buffer(value))
+
+
 def map_delete(fd: int, key: bytes) -> None:
     """Take one entry out of a map that is no array; KernelError with ENOENT where there is none."""
     _check(lib.fl_map_delete(fd, key), "remove", f"map entry {key.hex()}")
@@ -185,6 +196,10 @@ class Object:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it, and of all that is neither pinned nor duplicated."""
         lib.fl_object_close(self._object)
 
     def programs(self) -> list[str]:

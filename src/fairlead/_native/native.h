@@ -46,6 +46,7 @@ int fl_map_put(int fd, uint32_t key, uint32_t value);
 int fl_map_take(int fd, uint32_t key, uint32_t *value);
 int fl_map_drop(int fd, uint32_t key);
 int fl_map_update(int fd, const void *key, const void *value);
+int fl_map_find(int fd, const void *key, void *value);
 int fl_map_delete(int fd, const void *key);
 int fl_map_read(int fd, void *keys, void *values, uint32_t *count);
 int fl_pin(int fd, const char *path);

@@ -84,12 +84,7 @@ def load(places: Places, number: int, tables: Tables, constants: bytes, interfac
 
 def _load_object(name: str, directory: str, tables: Tables, constants: bytes, interfaces: Sequence[int]) -> dict[str, int]:
     with bpf.Object(name, read_object(name)) as found:
-        own = _hand_over(found, tables)
-        found.constant("options", constants)
-        found.load()
-        if TAILS in own:
-            for index, program in enumerate(TAIL_PROGRAMS):
-                bpf.map_put(found.map(TAILS), index, found.program(program))
+        own = prepare(found, tables, constants)
         if ports.NAME in own:
             ports.fill(found.map(ports.NAME), interfaces)
         for each in [name for name in own if name not in sources.NAMES]:
@@ -103,9 +98,18 @@ def rehearse(tables: Tables, constants: bytes) -> None:
     """Load every object against `tables` and let go of it again; VerifierError or KernelError if the kernel refuses one."""
     for name in OBJECTS:
         with bpf.Object(name, read_object(name)) as found:
-            _hand_over(found, tables)
-            found.constant("options", constants)
-            found.load()
+            prepare(found, tables, constants)
+
+
+def prepare(found: bpf.Object, tables: Tables, constants: bytes) -> list[str]:
+    """Load an object against `tables`, its tail calls leading to its own programs; returns the maps that it keeps to itself."""
+    own = _hand_over(found, tables)
+    found.constant("options", constants)
+    found.load()
+    if TAILS in own:
+        for index, program in enumerate(TAIL_PROGRAMS):
+            bpf.map_put(found.map(TAILS), index, found.program(program))
+    return own
 
 
 def _hand_over(found: bpf.Object, tables: Tables) -> list[str]:

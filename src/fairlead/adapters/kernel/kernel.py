@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -15,8 +16,10 @@ from fairlead.adapters.kernel.generation import Generation
 from fairlead.adapters.kernel.pins import Places
 from fairlead.adapters.kernel.sources import Sources
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
+from fairlead.adapters.kernel.twin import Twin
 from fairlead.errors import Refused
 from fairlead.model import Geometry, Keys, Layout, Link, Op, Store
+from fairlead.model.explaining import Trial
 
 _LOOPBACK = 1
 _SWEEP_BUCKETS = 1 << 16
@@ -43,6 +46,8 @@ class Kernel:
         self._tables = Tables(Geometry())
         self._generation = Generation(0, {})
         self._jiffies = Jiffies()
+        self._twin: Twin | None = None
+        self._trying = threading.Lock()
         self._asked = -1  # of a packet's source, by the present generation: SOURCES_*
 
     @classmethod
@@ -114,9 +119,12 @@ class Kernel:
 
     def _load(self) -> Generation:
         self._asked = self.sources.asked()
-        constants = generation.options(self.geometry, self._keys, self.probe_mark, self._asked)
         number = generation.next_number(self._places)
-        return generation.load(self._places, number, self._tables, constants, links.forwarding(self._places))
+        return generation.load(self._places, number, self._tables, self._constants(), links.forwarding(self._places))
+
+    def _constants(self) -> bytes:
+        """The options of programs that are loaded now; those of the present generation as soon as it is ours."""
+        return generation.options(self.geometry, self._keys, self.probe_mark, max(self._asked, 0))
 
     def _programs(self) -> tuple[dict[int, int], list[Generation]]:
         """Every pinned program's descriptor by id, and the generations to close afterwards."""
@@ -145,6 +153,7 @@ class Kernel:
                 other.close()
         self._generation.close()
         self._generation = fresh
+        self._forget_twin()
         for number in self._places.generations():
             if number != fresh.number:
                 pins.remove(self._places.generation(number))
@@ -275,6 +284,24 @@ class Kernel:
         action, out, _ = bpf.test_run(self._generation.programs[program], packet, context=context)
         return action, out
 
+    def try_frames(self, frames: Sequence[tuple[bytes, int]]) -> list[Trial]:
+        """What the present generation would do with each frame that arrives on an interface: (frame, ifindex).
+
+        Computed by its twin on the live tables; no table and no counter changes. KernelError for a frame that the kernel does not
+        try: shorter than 14 bytes, or on an interface that is not there. Call it in a thread.
+        """
+        with self._trying:
+            if self._twin is None:
+                self._twin = Twin(self._tables, self._constants())
+            self._twin.redirect_to(ports.of(self._places, self._generation.number))
+            return [self._twin.run(frame, ifindex) for frame, ifindex in frames]
+
+    def _forget_twin(self) -> None:
+        with self._trying:
+            if self._twin is not None:
+                self._twin.close()
+            self._twin = None
+
     def keep_lock(self) -> int:
         """A second descriptor of the lock: while it is open nobody else can take the directory over, closed or not."""
         return os.dup(self._locks[0])
@@ -286,6 +313,7 @@ class Kernel:
 
     def close(self) -> None:
         """Let go of everything and leave it pinned and forwarding; a second call does nothing."""
+        self._forget_twin()
         self._tables.close()
         self._generation.close()
         self._jiffies.close()
