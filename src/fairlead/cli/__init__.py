@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli import nouns, options, verbs
+from fairlead.cli import blocks, nouns, options, verbs
 
 
 class _Commands(click.Group):
@@ -39,12 +39,12 @@ def fairlead() -> None:
     """Fairlead, a Direct Server Return layer 4 load balancer for Linux."""
 
 
-for _command in (*nouns.ALL, *verbs.ALL):
+for _command in (*nouns.ALL, *verbs.ALL, *blocks.ALL):
     fairlead.add_command(_command)
 
 
 @fairlead.command()
-@click.argument("config")
+@click.argument("config", shell_complete=options.files)
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
 @options.socket
 @options.bpffs
@@ -76,7 +76,7 @@ def run(config: str, interfaces: tuple[str, ...], *, trial: bool, **options: Any
 
 
 @fairlead.command()
-@click.argument("config")
+@click.argument("config", shell_complete=options.files)
 @click.option("--expand", is_flag=True, help="Print the configuration with every default written out.")
 def check(config: str, expand: bool) -> None:
     """Say all that is wrong with CONFIG at once."""
@@ -86,7 +86,7 @@ def check(config: str, expand: bool) -> None:
 
 
 @fairlead.command()
-@click.argument("config", required=False)
+@click.argument("config", required=False, shell_complete=options.files)
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
 @options.bpffs
 @options.state
@@ -134,7 +134,7 @@ def confirm(socket: str) -> None:
 
 
 @fairlead.command()
-@click.argument("interface")
+@click.argument("interface", shell_complete=options.known("interfaces"))
 @options.socket
 def reattach(interface: str, socket: str) -> None:
     """Take the programs off INTERFACE and put them on anew. Of a bond, off and on all its members."""
@@ -157,6 +157,21 @@ def detach(socket: str, bpffs: str, state: str) -> None:
     from fairlead.cli import offline
 
     sys.exit(offline.detach(socket, bpffs, state))
+
+
+@fairlead.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what SHELL reads to complete our commands, and what the running daemon knows: backends, services, peers.
+
+    \b
+    bash:  fairlead completion bash > /usr/share/bash-completion/completions/fairlead
+    zsh:   fairlead completion zsh > /usr/share/zsh/vendor-completions/_fairlead
+    fish:  fairlead completion fish > /usr/share/fish/vendor_completions.d/fairlead.fish
+    """
+    from fairlead.cli import completing
+
+    print(completing.script(shell), end="")
 
 
 @fairlead.command()

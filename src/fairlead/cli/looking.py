@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from fairlead import render
 from fairlead.cli.online import Denied, decode, get
 from fairlead.cli.showing import DEGRADED, How, Shown, show
-from fairlead.model import BgpStatus, FlowTable, ServiceStatus, Status
+from fairlead.model import BgpStatus, BlockStatus, FlowTable, ServiceStatus, SourcesStatus, Status
 
 
 def status(path: str, how: How) -> int:
@@ -110,5 +110,25 @@ def flows(path: str, backend: str | None, service: str | None, how: How) -> int:
         if backend and not found["services"]:
             raise Denied(f"there is no backend {backend} {f'for {service}' if service else 'in the tables'}")
         return Shown(render.flows(decode(FlowTable, found)), found)
+
+    return show(look, how)
+
+
+def blocks(path: str, how: How) -> int:
+    """`fairlead block`: what is blocked."""
+
+    def look() -> Shown:
+        found = get(path, "/v1/blocks")
+        return Shown(render.blocks([decode(BlockStatus, each) for each in found], time.time()), found)
+
+    return show(look, how)
+
+
+def sources(path: str, most: int, how: How) -> int:
+    """`fairlead sources`."""
+
+    def look() -> Shown:
+        found = get(path, f"/v1/sources?most={most}")
+        return Shown(render.sources(decode(SourcesStatus, found)), found)
 
     return show(look, how)

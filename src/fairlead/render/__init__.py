@@ -6,12 +6,14 @@ from fairlead.render.looked import findings, problems
 from fairlead.render.moving import change, draining, flows
 from fairlead.render.overview import status
 from fairlead.render.sessions import bgp, peer
+from fairlead.render.sources import blocks, sources
 from fairlead.render.wrong import sentences, troubles
 
 __all__ = [
     "backend",
     "backends",
     "bgp",
+    "blocks",
     "change",
     "draining",
     "findings",
@@ -23,6 +25,7 @@ __all__ = [
     "service",
     "service_name",
     "services",
+    "sources",
     "span",
     "status",
     "table",
