@@ -11,7 +11,7 @@ from fairlead.records.record import SEVERITIES, stamp
 
 LINES = 20  # of a message; a phone shows no more at a glance
 ALIKE = 3  # of one kind, of one service; what goes beyond is counted
-LONGEST = 300  # characters of a text: Teams takes 28 KB in all
+LONGEST = 240  # characters of a text: Teams takes 28 KB in all
 _CARD = "application/vnd.microsoft.card.adaptive"
 _SCHEMA = "http://adaptivecards.io/schemas/adaptive-card.json"
 _DATES = "<!date^{at:.0f}^{{time_secs}}|{clock}>"  # Slack shows it in the reader's own zone
