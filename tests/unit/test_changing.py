@@ -99,8 +99,8 @@ class Daemon(Served):
     def handlers(self) -> Handlers:
         words = tuple(map(Word, ("path", "max-moved", "backend", "service", "state", "weight"), ("",) * 6))
         calls = {
-            "POST /v1/plan": Call(self._plan, "", words=words),
-            "POST /v1/apply": Call(self._plan, "", words=words),
+            "POST /v1/plan": Call(self._plan, "", words=words, body="a file"),
+            "POST /v1/apply": Call(self._plan, "", words=words, body="a file"),
             "POST /v1/override": Call(self._say, "", words=words),
             "POST /v1/clear": Call(self._say, "", words=words),
             "GET /v1/flows": Call(self._flows, "", words=words),

@@ -1,7 +1,23 @@
 """The daemon's API: HTTP/1.1 with JSON. What is behind each route is handed in (`calls`); docs/reference/api.md has them all."""
 
 from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Text, Word
-from fairlead.adapters.http.routes import application, encode
-from fairlead.adapters.http.server import Server
+from fairlead.adapters.http.replies import encode
+from fairlead.adapters.http.routes import application, table
+from fairlead.adapters.http.server import Kept, Prepared, Server
 
-__all__ = ["Absent", "Act", "Call", "Handlers", "Question", "Says", "Server", "Text", "Word", "application", "encode"]
+__all__ = [
+    "Absent",
+    "Act",
+    "Call",
+    "Handlers",
+    "Kept",
+    "Prepared",
+    "Question",
+    "Says",
+    "Server",
+    "Text",
+    "Word",
+    "application",
+    "encode",
+    "table",
+]

@@ -7,34 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fairlead.adapters.http.calls import JSON, Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.replies import encode, error, reply
 from fairlead.adapters.http.words import checked
-from fairlead.errors import ConfigError, FairleadError, Refused, UsageError
+from fairlead.errors import ConfigError, FairleadError, UsageError
 from fairlead.model import Problem, Status
 
-LARGEST_BODY = 64 << 20  # octets
 _LONGEST_NAME = 64
-
-
-def encode(value: object) -> bytes:
-    """JSON of dataclasses, mappings and sequences."""
-    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
-
-
-def _plain(value: Any) -> object:
-    if dataclasses.is_dataclass(value):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return str(value)
 
 
 def table(handlers: Handlers) -> dict[str, Call]:
@@ -86,25 +73,26 @@ def _called(call: Call) -> Callable[[Request], Awaitable[Response]]:
         try:
             given = [*request.path_params.items(), *request.query_params.multi_items()]
             words = checked(given, call.words)
-            body = await _body(request)
+            body = await _body(request) if call.body else ""
             found = await call.act(Question(words, body, _who(request), request.headers.get("accept", "")))
         except FairleadError as e:
             return _refusal(e)
+        except ClientDisconnect:  # nobody is there to read it
+            return error("the request did not arrive in full", 400)
         if isinstance(found, Text):
-            return Response(found.body, headers={"content-type": found.media})
+            return reply(found.body if isinstance(found.body, bytes) else found.body.encode(), media=found.media)
         code = 409 if getattr(found, "refused", "") else 200
-        return Response(await asyncio.to_thread(encode, found), code, media_type=JSON)
+        return reply(await asyncio.to_thread(encode, found), code)
 
     return answer
 
 
-def _refusal(error: FairleadError) -> Response:
-    says: dict[str, object] = {"error": str(error)}
-    if isinstance(error, ConfigError):
-        return _answer(says | {"problems": [_problem(each) for each in error.problems]}, 400)
-    if isinstance(error, UsageError):
-        return _answer(says, 400)
-    return _answer(says, 404 if isinstance(error, Absent) else 409)
+def _refusal(refused: FairleadError) -> Response:
+    if isinstance(refused, ConfigError):
+        return error(str(refused), 400, problems=[_problem(each) for each in refused.problems])
+    if isinstance(refused, UsageError):
+        return error(str(refused), 400)
+    return error(str(refused), 404 if isinstance(refused, Absent) else 409)
 
 
 def _problem(problem: Problem) -> Mapping[str, object]:
@@ -116,33 +104,24 @@ def _problem(problem: Problem) -> Mapping[str, object]:
     }
 
 
-def _answer(value: object, code: int) -> Response:
-    return Response(encode(value), code, media_type=JSON)
-
-
 async def _body(request: Request) -> str:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > LARGEST_BODY:
-            raise Refused([f"the body is larger than {LARGEST_BODY >> 20} MiB"])
-        parts.append(part)
+    parts = [part async for part in request.stream()]  # the connection bounds it
     return b"".join(parts).decode("utf-8", "surrogateescape")  # the parser says where it is not UTF-8
 
 
 def _who(request: Request) -> str:
     name, uid = request.client or ("somebody", -1)
+    if uid < 0:
+        return f"a token from {name}"
     says = request.headers.get("fairlead-user", "")
     return f"{says} ({name})" if uid == 0 and says.isprintable() and 0 < len(says) <= _LONGEST_NAME else name
 
 
-async def _no_such(request: Request, error: Exception) -> Response:
-    known = isinstance(error, HTTPException) and error.status_code == 405
+async def _no_such(request: Request, failed: Exception) -> Response:
+    known = isinstance(failed, HTTPException) and failed.status_code == 405
     says = f"{request.url.path} is not for {request.method}" if known else f"there is no {request.method} {request.url.path}"
-    answer = _answer({"error": says}, 405 if known else 404)
-    answer.headers.update(getattr(error, "headers", None) or {})
-    return answer
+    return error(says, 405 if known else 404, getattr(failed, "headers", None))
 
 
-async def _broken(_: Request, error: Exception) -> Response:
-    return _answer({"error": f"{type(error).__name__}: {error}"}, 500)
+async def _broken(_: Request, bug: Exception) -> Response:
+    return error(f"{type(bug).__name__}: {bug}", 500)
