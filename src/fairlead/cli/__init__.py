@@ -168,7 +168,7 @@ def completion(shell: str) -> None:
     bash:  fairlead completion bash > /usr/share/bash-completion/completions/fairlead
     zsh:   fairlead completion zsh > /usr/share/zsh/vendor-completions/_fairlead
     fish:  fairlead completion fish > /usr/share/fish/vendor_completions.d/fairlead.fish
-    """
+    """  # noqa: D301 - click keeps the lines behind \b as they are
     from fairlead.cli import completing
 
     print(completing.script(shell), end="")

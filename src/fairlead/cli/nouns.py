@@ -9,6 +9,8 @@ import click
 
 from fairlead.cli import options
 
+_SORTS = {"packets": "p", "bits": "t", "new-flows": "n", "flows": "f", "name": "a"}
+
 
 @click.command(cls=options.Reading)
 @options.reading
@@ -24,7 +26,7 @@ def status(socket: str, **how: Any) -> None:
 
 
 @click.command(cls=options.Reading)
-@click.argument("service", required=False)
+@click.argument("service", required=False, shell_complete=options.known("services"))
 @options.reading
 def services(service: str | None, socket: str, **how: Any) -> None:
     """Show the services, or all about SERVICE.
@@ -38,7 +40,7 @@ def services(service: str | None, socket: str, **how: Any) -> None:
 
 
 @click.command(cls=options.Reading)
-@click.argument("backend", required=False)
+@click.argument("backend", required=False, shell_complete=options.known("backends"))
 @options.service
 @click.option("--state", type=click.Choice(["up", "down", "drain", "disabled"]), help="Only those in this state.")
 @options.reading
@@ -53,7 +55,7 @@ def backends(backend: str | None, socket: str, service: str | None, state: str |
 
 
 @click.command(cls=options.Reading)
-@click.argument("peer", required=False)
+@click.argument("peer", required=False, shell_complete=options.known("peers"))
 @options.reading
 def bgp(peer: str | None, socket: str, **how: Any) -> None:
     """Show the BGP sessions, or all about that with PEER, an address.
@@ -66,7 +68,7 @@ def bgp(peer: str | None, socket: str, **how: Any) -> None:
 
 
 @click.command(cls=options.Reading)
-@click.option("--backend", metavar="ADDRESS", help="Only this one.")
+@click.option("--backend", metavar="ADDRESS", shell_complete=options.known("backends"), help="Only this one.")
 @options.service
 @options.reading
 def flows(socket: str, backend: str | None, service: str | None, **how: Any) -> None:
@@ -79,4 +81,24 @@ def flows(socket: str, backend: str | None, service: str | None, **how: Any) -> 
     sys.exit(looking.flows(socket, backend, service, showing.How(**how)))
 
 
-ALL = (status, services, backends, bgp, flows)
+@click.command()
+@options.socket
+@click.option("--by", type=click.Choice(list(_SORTS)), default="packets", show_default=True, help="What to sort by.")
+@click.option("--show", type=click.Choice(["services", "backends", "verdicts"]), default="services", show_default=True)
+@click.option(
+    "--every", type=click.FloatRange(min=0.2), default=1.0, show_default=True, metavar="SECONDS", help="Between two looks."
+)
+@options.color
+def top(socket: str, by: str, show: str, every: float, color: str) -> None:
+    """Show what goes on, live: packets, bits and new flows each second.
+
+    Keys: s services, b backends, v verdicts; sorted by p packets, t bits, n new flows, f flows, a name; arrows and page keys
+    scroll, the space bar holds the picture, q quits. Without a terminal it prints one look and ends.
+    """
+    from fairlead.cli import top as live
+    from fairlead.render.top import View
+
+    sys.exit(live.top(socket, View(show, _SORTS[by]), every, color))
+
+
+ALL = (status, services, backends, bgp, flows, top)

@@ -95,9 +95,9 @@ def _decode(kind: Any, value: Any) -> Any:
     return value
 
 
-def get(path: str, target: str) -> Any:
+def get(path: str, target: str, within: float = 30.0) -> Any:
     """The daemon's answer to a question, from its JSON; Denied with its words if it has none, NoDaemon."""
-    code, body = ask(path, "GET", target)
+    code, body = ask(path, "GET", target, within=within)
     found = json.loads(body)
     if code != 200:
         raise Denied(str(found.get("error", found)))

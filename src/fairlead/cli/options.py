@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,12 +37,31 @@ class Reading(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Only a number behind `--watch` is its own: `fairlead bgp --watch 10.0.0.1` is about a peer."""
-        pairs = zip(args, [*args[1:], ""], strict=True)
-        return super().parse_args(ctx, [f"--watch={EVERY:g}" if a == "--watch" and not _number(b) else a for a, b in pairs])
+        following = [*args[1:], ""][: len(args)]
+        short = f"--watch={EVERY:g}"
+        return super().parse_args(
+            ctx, [short if a == "--watch" and not _number(b) else a for a, b in zip(args, following, strict=True)]
+        )
 
 
 def _number(word: str) -> bool:
     return word.replace(".", "", 1).isdecimal()
+
+
+def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+    """Completes what the daemon knows of this kind: "backends", "services", "peers", ..."""
+
+    def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from fairlead.cli import completing
+
+        return completing.known(kind, ctx, incomplete)
+
+    return complete
+
+
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Leaves it to the shell, which knows files."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def _given(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -74,6 +94,7 @@ service = click.option(
     "--service",
     callback=_given,
     metavar="SERVICE",
+    shell_complete=known("services"),
     help="Only this one, as in 192.0.2.10:80/tcp or by its name.",
 )
 watch = click.option(
