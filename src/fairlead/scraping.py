@@ -26,10 +26,11 @@ class Scraping:
 
     async def metrics(self, question: Question) -> Text:
         """Everything at one moment."""
-        form, status = metrics.media(question.accept), await self._status()
+        status, compat = await self._status(), self._compat()
+        form = metrics.media(question.accept, compat)
         loop, parts = asyncio.get_running_loop(), []
         breathed = loop.time()
-        for part in metrics.exposition(status, form, self._compat()):
+        for part in metrics.exposition(status, form, compat):
             parts.append(part)
             if loop.time() - breathed > _BREATH:
                 await asyncio.sleep(0)

@@ -19,8 +19,13 @@ OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 __all__ = ["GROUPS", "OPEN", "TEXT", "Family", "Group", "exposition", "media"]
 
 
-def media(accept: str) -> str:
-    """The better of both formats for whoever says in an `Accept` header what it understands (RFC 9110 section 12.5.1)."""
+def media(accept: str, compat: str = "") -> str:
+    """The better of both formats for whoever says in an `Accept` header what it understands (RFC 9110 section 12.5.1).
+
+    VC5's names do not fit OpenMetrics: its counters have no `_total`, or stand beside a gauge that is called the same without.
+    """
+    if compat:
+        return TEXT
     weights = dict(_weighed(word) for word in accept.lower().split(","))
     return OPEN if weights.get("application/openmetrics-text", 0.0) > weights.get("text/plain", 0.0) else TEXT
 

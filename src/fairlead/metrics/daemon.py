@@ -62,6 +62,8 @@ WHOLE = Group(
             "The first 52 bits of the hash over all tables: equal on balancers that send a flow to the same backend.",
             lambda s: int(s.tables_hash[:_AGREEMENT] or "0", 16),
         ),
+        gauge("fairlead_problems", "Sentences of `fairlead status` that say what is degraded.", lambda s: len(s.problems)),
+        gauge("fairlead_blocked_prefixes", "Prefixes whose packets to VIPs are dropped.", lambda s: s.blocks),
         gauge("fairlead_warnings", "What `fairlead status` warns of.", lambda s: len(s.warnings)),
         gauge("fairlead_overrides", "Overrides by operators that are in force.", lambda s: sum(o.effective for o in s.overrides)),
         counter(
