@@ -268,6 +268,8 @@ def test_the_log_keeps_a_thousand(tmp_path: Path) -> None:
             log(event)
     kept = log.recent()
     assert (len(kept), kept[0]["text"]) == (1000, "do 2")
+    assert kept[0].pop("id") == 3
+    assert kept[0].pop("facts") == {"text": "do 2", "about": None}
     assert kept[0] == {"at": 0.0, "name": "operated", "level": 6, "text": "do 2", "about": ""}
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[0].endswith(" warning two")
