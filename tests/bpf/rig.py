@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Self
 
 from fairlead._native import bpf, layout
+from fairlead.adapters.kernel.tables import Tables
+from fairlead.adapters.kernel.twin import Twin
+from fairlead.model import Geometry
 from tests.bpf.model import Backend, Hop, Outcome, Service, World
 from tests.bpf.model_wire import Tunnel, ipv4_header, ipv6_header, octets
 
@@ -170,7 +173,7 @@ class Rig:
             self._maps[name] = memoryview(mmap.mmap(self._fds[name], size * rows))[: size * rows]
             self._object.reuse(name, self._fds[name])
         # Ticks so coarse that none passes, and a window that never ends: time stands still, as the model has it.
-        options = LAYOUT.structs["options"].pack(
+        self._options = LAYOUT.structs["options"].pack(
             flow_key=world.flow_key,
             slot_key=world.slot_key,
             bucket_mask=BUCKETS - 1,
@@ -185,7 +188,7 @@ class Rig:
             reset_limit=limits[2],
             reject_limit=limits[3],
         )
-        self._object.constant("options", options)
+        self._object.constant("options", self._options)
         self._object.load()
         for index, program in enumerate(TAILS):
             bpf.map_put(self._object.map("tails"), index, self._object.program(program))
@@ -280,6 +283,20 @@ class Rig:
                 for n in range(3):
                     cell[n] += words[at + n]
         return found
+
+    def twin(self, world: World) -> Twin:
+        """The program's twin, on the same tables and with the same options and ports; whoever asks for it closes it."""
+        tables = Tables(Geometry())
+        tables.fds.update(self._fds, fragments=self._object.map("fragments"))
+        tables.readable.update({name: view.toreadonly() for name, view in self._maps.items()})
+        made = Twin(tables, self._options)
+        made.redirect_to(world.ports)
+        return made
+
+    def snapshot(self, *, fragments: bool = True) -> dict[str, object]:
+        """Every table and counter, byte for byte."""
+        found: dict[str, object] = {name: bytes(view) for name, view in self._maps.items()}
+        return found | ({"fragments": sorted(bpf.map_read(self._object.map("fragments")))} if fragments else {})
 
     def use_up(self, kind: str) -> None:
         """Use up the limiter of a kind of answer: LIMIT_ECHO and so on."""
