@@ -75,7 +75,7 @@ def run_world(
     differences = 0
     for case in range(cases):
         if case % (cases // 3 + 1) == 0:
-            world = another_day(r, model.world) if case else a_world(r, elsewhere)
+            world = another_day(r, model.world) if case else a_world(r, elsewhere, blocks=bool(model.world.blocked))
             model.adopt(world)
             rig.adopt(world)
         frame = a_frame(r, model.world)
@@ -106,10 +106,10 @@ class Result:
         return f"{self.cases} cases, seed {self.seed}, {len(self.found)} differences"
 
 
-def run(cases: int, seed: int, elsewhere: tuple[int, ...], data: bytes, *, most: int = 10) -> Result:
-    """Worlds until `cases` frames were tried or `most` differences found."""
+def run(cases: int, seed: int, elsewhere: tuple[int, ...], data: bytes, *, most: int = 10, blocks: bool = False) -> Result:
+    """Worlds until `cases` frames were tried or `most` differences found; in each of them there are `blocks` or not."""
     result = Result(seed)
-    world = a_world(Random(seed), elsewhere)
+    world = a_world(Random(seed), elsewhere, blocks=blocks)
     model = Model(world)
     with Rig(data, world) as rig:
         while result.cases < cases and len(result.found) < most:
