@@ -49,6 +49,8 @@ class Changes:
                 changed = config != parts.config
                 if changed:
                     await self._put(config, parts.options.config)
+                else:
+                    await parts.serving.follow(config.api)  # its files may say something else
             except FairleadError as e:
                 parts.log(ReloadRefused(parts.options.config, str(e)))
                 raise
@@ -94,6 +96,7 @@ class Changes:
         other = keys.derive(preflight.secret(config)) != parts.keys
         problems = [preflight.OTHER_KEY] if other else []
         problems += preflight.geometry_problems(parts.kernel.geometry, config)
+        problems += await parts.serving.problems(config.api)
         await parts.network.read_links()
         await preflight.require(parts.network, config, parts.names(config), parts.options.bpffs, problems)
         return config
@@ -127,6 +130,7 @@ class Changes:
         await parts.watch()
         await parts.presence.look_after_plumbing(config, parts.managed())
         parts.speak(config)
+        await parts.serving.follow(config.api)
         await self._blocking.work()
         parts.changed()
         return result

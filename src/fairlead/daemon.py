@@ -20,7 +20,7 @@ from fairlead import preflight, succession
 from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
-from fairlead.adapters.http import Handlers, Server, application
+from fairlead.adapters.http import Handlers, Kept
 from fairlead.adapters.kept import KeptTotals
 from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
@@ -42,6 +42,7 @@ from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.pulse import Pulse
 from fairlead.rehearse import Rehearsing
+from fairlead.serving import Serving
 from fairlead.sinks import Sinks
 from fairlead.succession import Legacy
 
@@ -71,7 +72,6 @@ class Daemon:
     reconciler: Rehearsing
     prober: Prober
     speaker: Speaker
-    server: Server
     parts: Parts
     commands: Commands
     jobs: Jobs
@@ -94,6 +94,7 @@ class Daemon:
         self.underlay = Underlay(log)
         self.pulse = Pulse(self.wakes.facts.set, lambda: self.reconciler.breathed, system.notify)
         self.store = Overrides(options.state)
+        self.serving = Serving(options.socket, log, time.monotonic)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
 
@@ -171,11 +172,7 @@ class Daemon:
         of = self.commands
         reload, confirm = of.changes.reload, self.ending.confirm
         handlers = Handlers(of.status, self.log.recent, reload, confirm, of.reattach, of.restart, of.calls())
-        self.server = Server(self.options.socket, application(handlers), self.legacy.api)
-        try:
-            await self.server.start()
-        except OSError as e:
-            raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
+        await self.serving.start(handlers, Kept(self.legacy.api, self.legacy.listening), self.config.api)
         self.parts.speak(self.config)
         self.parts.warn()
 
@@ -199,6 +196,7 @@ class Daemon:
             self.store,
             *remembered(self.store, self.presence),
             follow=self.sinks.follow,
+            serving=self.serving,
         )
 
     async def _serve(self) -> None:
@@ -224,13 +222,14 @@ class Daemon:
         await self.speaker.close(f"fairlead stopped: {self.ending.why}")
         self.underlay.close()
         await self.prober.close()
-        await self.server.close()
+        if not self.ending.detach:
+            self.log(Stopped(self.ending.why))
+        self.log.end()
+        await self.serving.close()
         await self._let_go()
         if self.ending.detach:
             await self.presence.take_down(self.options.bpffs)
             self.totals.remove()
-        else:
-            self.log(Stopped(self.ending.why))
 
     async def _hand_over(self) -> None:
         """End all that is ours alone; what others hold on to goes to the successor as it is."""
@@ -240,13 +239,14 @@ class Daemon:
         self.underlay.close()
         await self.prober.close()
         sessions = await self.speaker.hand_over()
-        api = await self.server.keep()
-        await self.server.close()
+        self.log.end()
+        kept = await self.serving.keep()
+        await self.serving.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()
         await self._let_go()
         announced = tuple(str(route.prefix.network_address) for route in self.reconciler.routes())
-        descriptors = (lock, name, api, *(session["descriptor"] for session in sessions))
-        self.will = Legacy(lock, name, api, announced, tuple(sessions), descriptors)
+        numbers = (kept.api, *(number for _, _, number in kept.listening), *(session["descriptor"] for session in sessions))
+        self.will = Legacy(lock, name, kept.api, announced, tuple(sessions), (lock, name, *numbers), kept.listening)
 
     async def _let_go(self) -> None:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""

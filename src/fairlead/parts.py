@@ -25,6 +25,7 @@ from fairlead.model import Config, Drained, Keys, Link, Override, ProbeKey, Prob
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.rehearse import Rehearsing
+from fairlead.serving import Serving, warnings
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Parts:
     work: Work = field(default_factory=Work)
     outcomes: Outcomes = field(default_factory=Outcomes)
     follow: Callable[[Config], None] = lambda _: None  # the log's sinks
+    serving: Serving = field(kw_only=True)
 
     def names(self, config: Config) -> tuple[str, ...]:
         """The interfaces that a configuration means, as they are named: those of the command line win."""
@@ -106,6 +108,8 @@ class Parts:
 
     def warn(self) -> None:
         """What the running configuration gives cause to warn of."""
+        here = {a.ip for found in self.network.addresses().values() for a in found}
+        self.presence.warn("api", warnings(self.config.api, here))
         self.presence.warn("source", elsewhere(self.source, self.options.config))
         self.presence.warn("config", [str(problem) for problem in self.config.warnings])
         self.presence.warn("limits", unmet(self.kernel.geometry, self.config.limits, self.config.timeouts))

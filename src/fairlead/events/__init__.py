@@ -20,6 +20,8 @@ from fairlead.events.health import (
     VipUp,
 )
 from fairlead.events.life import (
+    AccessRefused,
+    ApiListens,
     Applied,
     Cleared,
     HandedOver,
@@ -37,6 +39,8 @@ from fairlead.events.network import PathChanged, PeerDown, PeerUp, TunnelTrouble
 from fairlead.events.tables import Attached, Operated, OperationFailed, ProgramLost, Repaired
 
 __all__ = [
+    "AccessRefused",
+    "ApiListens",
     "Applied",
     "Attached",
     "BackendDown",

@@ -48,6 +48,30 @@ class Warned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiListens(Event):
+    level: ClassVar[int] = 5
+    socket: str
+    endpoints: tuple[str, ...]  # URLs
+    rights: str
+
+    def __str__(self) -> str:
+        over = f" and {', '.join(self.endpoints)}: there {self.rights}" if self.endpoints else ", and nowhere else"
+        return f"the API is on {self.socket}{over}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRefused(Event):
+    level: ClassVar[int] = 4
+    who: Address | None  # None: it was gone again
+    why: str
+    times: int  # since the last of these events about it
+
+    def __str__(self) -> str:
+        often = f", {self.times} times" if self.times > 1 else ""
+        return f"the API refused {self.who or 'a client'}{often}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Reloaded(Event):
     level: ClassVar[int] = 5
     config: str
