@@ -22,7 +22,7 @@ EXTENSION := src/fairlead/_native/_ext.abi3.so
 EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready build bpf bpf-flags ext tools kernels demo test soak fuzz check bench coverage requirements clean
+.PHONY: help setup ready build bpf bpf-flags ext tools kernels man demo test soak fuzz check bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ tools: $(wildcard scripts/tools.sh)
 kernels: setup ## boot Debian's other kernels in QEMU: real VLANs, bonds, the kernel's own tunnels (`make test`: a part of it)
 	@scripts/setup.sh kernels
 	@FAIRLEAD_KERNELS=all $(PYTHON) -m pytest -rA tests/kernels
+
+man: ready ## make the manual pages from the commands: build/man
+	@$(PYTHON) scripts/man.py build/man
 
 demo: setup ## real HTTP requests through a lab, a backend dies and comes back (DOWN=1: tear the lab down afterwards)
 	@$(PYTHON) -m fairlead.lab.demo $(if $(DOWN),--down)

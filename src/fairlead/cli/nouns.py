@@ -17,7 +17,7 @@ _SORTS = {"packets": "p", "bits": "t", "new-flows": "n", "flows": "f", "name": "
 def status(socket: str, **how: Any) -> None:
     """Show what the running daemon knows.
 
-    Below the tables stands, in sentences, what is wrong and what to do about it. Exit code 3 if there is any, warnings not
+    Below the tables stands, in sentences, what is wrong and what to do about it. Exit code 3 if anything is wrong, warnings not
     counted; 0 if all is well, 1 if nobody answers.
     """
     from fairlead.cli import looking, showing
