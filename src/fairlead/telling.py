@@ -82,6 +82,7 @@ class Teller:
         self._kept = dict(self._alerting.troubles)
         self._news = asyncio.Event()
         self._flying: Message | None = None
+        self._saving: asyncio.Future[str] | None = None
         self._sent = self._dropped = self._refused = 0
         self._error, self._error_at, self._troubled = "", 0.0, False
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -175,12 +176,14 @@ class Teller:
             self._log(SinkTroubled(self.name, f"{delivery.says}; {then}"))
 
     async def _remember(self) -> None:
-        now = self._alerting.troubles
-        if now == self._kept:
+        """One at a time, to its end: cancelling who waits for it does not stop the thread."""
+        if self._saving is not None:
+            await asyncio.shield(self._saving)
+        if self._alerting.troubles == self._kept:
             return
-        self._kept = dict(now)
-        says = await asyncio.to_thread(self._keep, self._kept)
-        if says:
+        self._kept = dict(self._alerting.troubles)
+        self._saving = asyncio.ensure_future(asyncio.to_thread(self._keep, self._kept))
+        if says := await asyncio.shield(self._saving):
             self._error, self._error_at = f"what was told cannot be kept for the next start: {says}", time.time()
 
 

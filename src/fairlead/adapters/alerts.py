@@ -173,6 +173,8 @@ def _seconds(retry: str | None, now: float) -> float | None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {_SILENCE:g} s"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
     if isinstance(error, http.client.HTTPException):
         return f"not an HTTP answer ({type(error).__name__})"
     return str(getattr(error, "strerror", None) or error)
