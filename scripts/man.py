@@ -20,6 +20,7 @@ from fairlead.adapters.system import version
 from fairlead.lab.cli import lab
 
 ROOT = Path(__file__).parents[1]
+REFERENCE = (ROOT / "docs/reference/commands.md").read_text()
 SECTION = 8
 EXITS = (("0", "Fine."), ("1", "Refused or failed; standard error says why."), ("2", "Wrong usage."))
 FILES = (
@@ -64,44 +65,31 @@ def marked(text: str) -> str:
 def paragraphs(text: str) -> list[str]:
     """Each as a roff paragraph; one that click keeps as it is (a backspace stands before it) keeps its lines."""
     lines = []
-    for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
-        kept = block.startswith("\b")
-        rows = block.removeprefix("\b").strip("\n").splitlines()
-        lines += [".PP", ".nf", *map(marked, rows), ".fi"] if kept else [".PP", marked(" ".join(row.strip() for row in rows))]
+    for block in blocks(text):
+        rows = block.strip("\n").splitlines()
+        if rows[0].startswith(("```", "    ")):
+            kept = [row.removeprefix("    ") for row in rows if not row.startswith("```")]
+            lines += [".PP", ".in +4n", ".nf", *map(plain, kept), ".fi", ".in"]
+        elif rows[0].startswith("|"):
+            cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows]
+            heads = cells[0]
+            for cell in cells[2:]:
+                says = [
+                    f"{head}: {value}" if len(heads) > 2 else value
+                    for head, value in zip(heads[1:], cell[1:], strict=True)
+                    if value
+                ]
+                lines += [".TP", marked(linked(cell[0])), marked(linked("; ".join(says)))]
+        else:
+            for item in re.split(r"\n(?=- )", block):
+                bullet = [".IP \\(bu 2"] if item.startswith("- ") else [".PP"]
+                lines += [*bullet, marked(linked(" ".join(item.removeprefix("- ").split())))]
     return lines
 
 
-def tagged(rows: tuple[tuple[str, str], ...]) -> list[str]:
-    """A list of terms with what is said of each."""
-    return [line for term, says in rows for line in (".TP", f".B {plain(term)}", marked(says))]
-
-
-def usage(words: tuple[str, ...], command: click.Command) -> str:
-    """Bold what is typed, italic what is meant."""
-    pieces = command.collect_usage_pieces(click.Context(command, info_name=" ".join(words)))
-    return f".B {plain(' '.join(words))}\n.I " + plain(" ".join(pieces))
-
-
-def options(command: click.Command) -> list[str]:
-    """Every option with its help, as `--help` shows it."""
-    context = click.Context(command)
-    rows = [
-        found
-        for p in command.get_params(context)
-        if isinstance(p, click.Option) and (found := p.get_help_record(context)) is not None
-    ]
-    return tagged(tuple(rows))
-
-
-def row(words: tuple[str, ...]) -> str:
-    """What docs/reference/commands.md says of a command, without its links."""
-    found = re.search(
-        rf"^\| `{' '.join(words)}(?: [^`]*)?` \|(?:[^|]|\\\|)*\| (.*) \|$",
-        (ROOT / "docs/reference/commands.md").read_text(),
-        re.MULTILINE,
-    )
-    text = found[1] if found else ""
-    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text.replace("\\|", "|"))
+def linked(text: str) -> str:
+    """Without links, and without stars."""
+    return re.sub(r"\*+([^*]+)\*+", r"\1", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text))
 
 
 def page(words: tuple[str, ...], command: click.Command, date: str) -> str:
@@ -113,8 +101,10 @@ def page(words: tuple[str, ...], command: click.Command, date: str) -> str:
     if isinstance(command, click.Group):
         lines += [".SH COMMANDS", *_listed(words, command)]
     elif row(words):
-        lines += [".PP", marked(row(words)[:1].upper() + row(words)[1:] + ".")]
+        lines += [".PP", marked(linked(row(words)[:1].upper() + row(words)[1:]) + ".")]
     lines += [".SH OPTIONS", *options(command), ".SH EXIT STATUS", *_exits(command)]
+    for title, text in sections(words):
+        lines += [f".SH {plain(title.upper())}", *body(text)]
     if words == ("fairlead",) or any(p.name in {"socket", "color"} for p in command.params):
         lines += [".SH ENVIRONMENT", *tagged(ENVIRONMENT)]
     if words == ("fairlead",):
