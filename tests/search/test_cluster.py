@@ -65,6 +65,7 @@ async def test_trouble_costs_nothing(cluster: Cluster, tmp_path: pathlib.Path, w
     assert sorted(cluster.numbers()) == list(range(1, 91))
     if not word.startswith("item"):
         assert cluster.numbers() == list(range(1, 91))
+    await until(lambda: len(telling.told) == 2, 5)
     assert [says is None for says, _ in telling.told] == [False, True], telling.told
     assert cluster.odd() == ""
     await telling.sink.close(2)

@@ -7,6 +7,7 @@ decided in `sender`, which knows what must not be lost.
 from __future__ import annotations
 
 import contextlib
+import logging
 import pathlib
 import warnings
 from typing import Any, Protocol
@@ -42,6 +43,7 @@ class Cluster(Protocol):
 def cluster(said: Search) -> Cluster:
     """The client for a cluster; Away if its package is missing or too old, or a file cannot be read."""
     package = _PACKAGES[said.kind]
+    _hush()
     try:
         return _Elastic(said) if said.kind == "elasticsearch" else _Open(said)
     except ImportError:
@@ -154,5 +156,13 @@ def _with_port(url: str) -> str:
 
 
 def _said(error: Exception) -> str:
-    """One line, bounded."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    """One line, bounded; where a client says no more than "TLS error", what it made that of."""
+    behind = error.__cause__ or error.__context__
+    more = [str(behind)] if behind is not None and str(behind) not in str(error) else []
+    return " ".join(": ".join([type(error).__name__, str(error), *more]).split())[:300]
+
+
+def _hush() -> None:
+    """The clients' own log: what it says, events say; without this it would go to standard error as it stands."""
+    for name in ("elastic_transport", "elasticsearch", "opensearch", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
