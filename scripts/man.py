@@ -65,25 +65,86 @@ def marked(text: str) -> str:
 def paragraphs(text: str) -> list[str]:
     """Each as a roff paragraph; one that click keeps as it is (a backspace stands before it) keeps its lines."""
     lines = []
+    for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
+        kept = block.startswith("\b")
+        rows = block.removeprefix("\b").strip("\n").splitlines()
+        lines += [".PP", ".nf", *map(marked, rows), ".fi"] if kept else [".PP", marked(" ".join(row.strip() for row in rows))]
+    return lines
+
+
+def tagged(rows: tuple[tuple[str, str], ...]) -> list[str]:
+    """A list of terms with what is said of each."""
+    return [line for term, says in rows for line in (".TP", f".B {plain(term)}", marked(says))]
+
+
+def usage(words: tuple[str, ...], command: click.Command) -> str:
+    """Bold what is typed, italic what is meant."""
+    pieces = command.collect_usage_pieces(click.Context(command, info_name=" ".join(words)))
+    return f".B {plain(' '.join(words))}\n.I " + plain(" ".join(pieces))
+
+
+def options(command: click.Command) -> list[str]:
+    """Every option with its help, as `--help` shows it."""
+    context = click.Context(command)
+    rows = [
+        found
+        for p in command.get_params(context)
+        if isinstance(p, click.Option) and (found := p.get_help_record(context)) is not None
+    ]
+    return tagged(tuple(rows))
+
+
+def row(words: tuple[str, ...]) -> str:
+    """What docs/reference/commands.md says of a command, as it stands there."""
+    found = re.search(rf"^\| `{' '.join(words)}(?: [^`]*)?` \|(?:[^|]|\\\|)*\| (.*) \|$", REFERENCE, re.MULTILINE)
+    return found[1].replace("\\|", "|") if found else ""
+
+
+def sections(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Title and text of each section that the command's row leads to."""
+    places = re.findall(r"\(#([\w-]+)\)", row(words))
+    for title, text in re.findall(r"^### (.+?)\n\n(.*?)(?=^##|\Z)", REFERENCE, re.MULTILINE | re.DOTALL):
+        if title.lower().replace(" ", "-") in places:
+            yield title, text
+
+
+def blocks(text: str) -> list[str]:
+    """What blank lines divide; one within text that is shown as it is divides nothing."""
+    found: list[str] = []
+    for block in re.split(r"\n\n+", text.strip("\n")):
+        fenced = bool(found) and found[-1].startswith("```") and found[-1].count("```") == 1
+        if fenced or (found and block.startswith("    ") and found[-1].startswith("    ")):
+            found[-1] += f"\n\n{block}"
+        else:
+            found.append(block)
+    return found
+
+
+def body(text: str) -> list[str]:
+    """Markdown as we write it: paragraphs, lists of dashes, tables, and text that is shown as it is."""
+    lines = []
     for block in blocks(text):
-        rows = block.strip("\n").splitlines()
+        rows = block.splitlines()
         if rows[0].startswith(("```", "    ")):
             kept = [row.removeprefix("    ") for row in rows if not row.startswith("```")]
             lines += [".PP", ".in +4n", ".nf", *map(plain, kept), ".fi", ".in"]
         elif rows[0].startswith("|"):
-            cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows]
-            heads = cells[0]
-            for cell in cells[2:]:
-                says = [
-                    f"{head}: {value}" if len(heads) > 2 else value
-                    for head, value in zip(heads[1:], cell[1:], strict=True)
-                    if value
-                ]
-                lines += [".TP", marked(linked(cell[0])), marked(linked("; ".join(says)))]
+            lines += listed(rows)
         else:
             for item in re.split(r"\n(?=- )", block):
                 bullet = [".IP \\(bu 2"] if item.startswith("- ") else [".PP"]
                 lines += [*bullet, marked(linked(" ".join(item.removeprefix("- ").split())))]
+    return lines
+
+
+def listed(rows: list[str]) -> list[str]:
+    """A table as a list of its first column, with what the others say of it."""
+    heads, _, *cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows]
+    lines = []
+    for first, *others in cells:
+        named = zip(heads[1:], others, strict=True)
+        says = [f"{head}: {value}" if len(heads) > 2 else value for head, value in named if value]
+        lines += [".TP", marked(linked(first)), marked(linked("; ".join(says)))]
     return lines
 
 
