@@ -3,8 +3,8 @@
     python elastic.py PORT DIRECTORY KIND [USER:PASSWORD | key:APIKEY] [CERTIFICATE KEY]
 
 It takes what the bulk API's documentation allows and Fairlead is to send, and nothing else: anything odd is answered with 400 and
-written to `odd`. Documents are in the file `documents` before they are acknowledged, so that what was said to be taken is there after a
-SIGKILL. The file `script` says how the next bulk requests fare, a word each; what is done is taken from it:
+written to `odd`. Documents are in the file `documents` before they are acknowledged, so that what was said to be taken is there
+after a SIGKILL. The file `script` says how the next bulk requests fare, a word each; what is done is taken from it:
 
     429 503 401 whole requests        item429 item503 item400  every third document
     hang  says nothing                reset  closes the connection, nothing stored       lost  stores, then closes it
@@ -135,13 +135,13 @@ class Handler(BaseHTTPRequestHandler):
         cause = {"type": kind, "reason": says}
         self.answer(status, {"error": {**cause, "root_cause": [cause]}, "status": status})
 
-    def do_PUT(self) -> None:  # noqa: N802 - as the base class calls it
+    def do_PUT(self) -> None:
         self.guarded(self.post if self.path.endswith("/_bulk") else self.put)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.guarded(self.post)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.guarded(lambda _: self.odd(f"GET {self.path}"))
 
     def odd(self, says: str) -> None:

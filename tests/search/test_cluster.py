@@ -1,4 +1,4 @@
-"""Elasticsearch and OpenSearch through their official clients, against a strict stand-in: whatever it does, events are counted."""
+"""Elasticsearch and OpenSearch through their official clients: whatever a strict stand-in does, every event is counted."""
 
 from __future__ import annotations
 
@@ -212,13 +212,17 @@ async def test_another_configuration(cluster: Cluster, tmp_path: pathlib.Path) -
     await telling.sink.close(2)
 
 
+def certify(certificate: pathlib.Path, key: pathlib.Path) -> None:
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=cluster", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(words, check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("login", ["fairlead:geheim", "key:Zm9vOmJhcg=="])
 async def test_who_we_are(tmp_path: pathlib.Path, login: str) -> None:
     """Name and password, or an API key, each from a file; over TLS, whose certificate is looked at."""
     certificate, key = tmp_path / "tls.pem", tmp_path / "tls.key"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    words += ["-subj", "/CN=cluster", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(words, check=True, capture_output=True)
+    certify(certificate, key)
     cluster = Cluster(tmp_path / "cluster", "elasticsearch", login, (str(certificate), str(key))).start()
     try:
         name, _, secret = login.partition(":")
