@@ -171,7 +171,7 @@ class Daemon:
         self.prober.set(self.reconciler.targets())
         of = self.commands
         reload, confirm = of.changes.reload, self.ending.confirm
-        handlers = Handlers(of.status, self.log.recent, reload, confirm, of.reattach, of.restart, of.calls())
+        handlers = Handlers(of.status, self.log.recent, reload, confirm, of.reattach, of.restart, of.calls(), system.version())
         await self.serving.start(handlers, Kept(self.legacy.api, self.legacy.listening), self.config.api)
         self.parts.speak(self.config)
         self.parts.warn()

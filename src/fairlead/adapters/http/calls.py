@@ -87,9 +87,10 @@ class Handlers:
     """What the API serves. All but two answer with sentences, or raise FairleadError; `calls` are by method and path."""
 
     status: Callable[[], Awaitable[Status]]
-    events: Callable[[], list[dict[str, object]]]
+    events: Callable[[int], list[dict[str, object]]]  # those after the one with this number
     reload: Callable[[], Awaitable[str]]
     confirm: Callable[[], Awaitable[str]]
     reattach: Callable[[str], Awaitable[str]]
     restart: Callable[[], Awaitable[str]]
     calls: Mapping[str, Call] = dataclasses.field(default_factory=dict)
+    version: str = ""

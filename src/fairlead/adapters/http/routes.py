@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,12 +17,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.openapi import document
 from fairlead.adapters.http.replies import encode, error, reply
+from fairlead.adapters.http.views import Happened, views
 from fairlead.adapters.http.words import checked
 from fairlead.errors import ConfigError, FairleadError, UsageError
 from fairlead.model import Problem, Status
 
 _LONGEST_NAME = 64
+_EVENTS = (
+    Word("since", "only those after the event with this id", int, low=0, example="0"),
+    Word("most", "only the youngest, so many", int, low=1, high=1000),
+)
 
 
 def table(handlers: Handlers) -> dict[str, Call]:
@@ -36,8 +43,9 @@ def table(handlers: Handlers) -> dict[str, Call]:
     async def status(_: Question) -> Status:
         return await handlers.status()
 
-    async def events(_: Question) -> list[dict[str, object]]:
-        return handlers.events()
+    async def events(question: Question) -> list[dict[str, object]]:
+        found = handlers.events(int(question.words.get("since", 0)))
+        return found[-int(question.words["most"]) :] if "most" in question.words else found
 
     async def reattach(question: Question) -> Says:
         return Says(await handlers.reattach(question.words["interface"]))
@@ -45,13 +53,20 @@ def table(handlers: Handlers) -> dict[str, Call]:
     interface = Word("interface", "a network interface, or a bond for all its members", required=True, example="eth0")
     own = {
         "GET /v1/status": Call(status, "All that is known now", Status),
-        "GET /v1/events": Call(events, "The last thousand events, oldest first", list[dict[str, object]]),
+        **views(handlers.status),
+        "GET /v1/events": Call(events, "The last thousand events, oldest first", list[Happened], _EVENTS),
         "POST /v1/reload": Call(told(handlers.reload), "Read the configuration again; on any problem the running one stays"),
         "POST /v1/restart": Call(told(handlers.restart), "Hand over to what is installed now, in the same process"),
         "POST /v1/confirm": Call(told(handlers.confirm), "Keep running: the answer to `run --confirm`"),
         "POST /v1/reattach": Call(reattach, "Put the programs on a NIC anew", words=(interface,)),
     }
-    return {**own, **handlers.calls}
+    found = {**own, **handlers.calls}
+
+    async def described(_: Question) -> dict[str, object]:
+        return document(found, handlers.version)
+
+    found["GET /openapi.json"] = Call(described, "This description", dict[str, Any])
+    return found
 
 
 def application(handlers: Handlers) -> Starlette:
