@@ -9,6 +9,7 @@ import click
 
 from fairlead.cli import options
 
+_LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
 _SORTS = {"packets": "p", "bits": "t", "new-flows": "n", "flows": "f", "name": "a"}
 
 
@@ -101,4 +102,24 @@ def top(socket: str, by: str, show: str, every: float, color: str) -> None:
     sys.exit(live.top(socket, View(show, _SORTS[by]), every, color))
 
 
-ALL = (status, services, backends, bgp, flows, top)
+@click.command(cls=options.Reading)
+@click.option("-f", "--follow", is_flag=True, help="And whatever comes, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(0, 1000), default=50, show_default=True, help="The last so many.")
+@click.option("--level", type=click.Choice(_LEVELS), default="info", show_default=True, help="So severe, or worse.")
+@options.service
+@options.reading
+def log(*, follow: bool, lines: int, level: str, service: str | None, socket: str, **how: Any) -> None:
+    """Show the last events of the running daemon.
+
+    It keeps a thousand, and begins anew when it starts; what the journal or a log server was told is there for longer.
+    With --json and --follow there is one object a line.
+    """
+    from fairlead.cli import log as told
+    from fairlead.cli import showing
+
+    if follow and how["watch"] is not None:
+        raise click.UsageError("--follow tells whatever comes: leave out --watch")
+    sys.exit(told.log(socket, level, service, lines, showing.How(**how), follow=follow))
+
+
+ALL = (status, services, backends, bgp, flows, top, log)

@@ -11,12 +11,13 @@ import socket
 import sys
 import time
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _RESTART_WITHIN, _POLL = 60.0, 0.05  # seconds
+_SILENCE = 60.0  # seconds: a daemon that has nothing to tell says so more often
 
 
 class NoDaemon(Exception):
@@ -70,6 +71,42 @@ def _asked(path: str, method: str, target: str, body: bytes | None, within: floa
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def stream(path: str, target: str, last: int) -> Iterator[dict[str, Any]]:
+    """What the daemon tells by server-sent events (WHATWG HTML 9.2), those after the number `last`; its states are passed over.
+
+    Ends when the daemon does. NoDaemon if it gives no answer, Denied if it has no such stream.
+    """
+    connection = _UnixConnection(path, _SILENCE)
+    try:
+        connection.request("GET", target, None, {"accept": "text/event-stream", "last-event-id": str(last)})
+        answer = connection.getresponse()
+        if answer.status != 200:  # as everywhere in HTTP
+            raise Denied(f"the daemon does not tell events as they come: {answer.status} {answer.reason}")
+        yield from _told(answer)
+    except (OSError, http.client.HTTPException) as e:
+        raise NoDaemon(f"the daemon on {path} is gone: {_words(e)}") from None
+    finally:
+        connection.close()
+
+
+def _told(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    kind, data = "", list[str]()
+    for line in lines:
+        name, _, value = line.decode().rstrip("\r\n").partition(":")
+        if name == "event":
+            kind = value.strip()
+        elif name == "data":
+            data.append(value.removeprefix(" "))
+        elif not name and not value:  # a blank line ends an event, a colon begins a comment
+            if data and kind != "status":
+                yield json.loads("\n".join(data))
+            kind, data = "", []
+
+
+def _words(e: Exception) -> str:
+    return (e.strerror if isinstance(e, OSError) else "") or str(e) or type(e).__name__
 
 
 def decode(kind: type[T], value: Any) -> T:

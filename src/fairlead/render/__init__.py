@@ -7,6 +7,7 @@ from fairlead.render.moving import change, draining, flows
 from fairlead.render.overview import status
 from fairlead.render.sessions import bgp, peer
 from fairlead.render.sources import blocks, sources
+from fairlead.render.told import event, events
 from fairlead.render.wrong import sentences, troubles
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "blocks",
     "change",
     "draining",
+    "event",
+    "events",
     "findings",
     "flows",
     "number",

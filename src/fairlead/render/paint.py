@@ -8,13 +8,28 @@ from itertools import pairwise
 _BOLD, _RED, _GREEN, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _GOOD = frozenset(("up", "yes", "Established", "announced"))
 _BAD = frozenset(
-    ("down", "no", "not", "withheld:", "Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "error", "critical", "alert")
+    (
+        "down",
+        "no",
+        "not",
+        "withheld:",
+        "Idle",
+        "Connect",
+        "Active",
+        "OpenSent",
+        "OpenConfirm",
+        "error",
+        "critical",
+        "alert",
+        "emergency",
+    )
 )
 _BETWEEN = frozenset(("drain", "draining", "disabled", "warning"))
 _COLUMNS = frozenset(("STATE", "ANNOUNCED"))
 _HEAD = re.compile(r"[A-Z][A-Z/ ]*(  +[A-Z][A-Z/ ]*)+$")
 _CELL = re.compile(r"\S+(?: \S+)*")
 _SAID = re.compile(r"(?:\S+ (?:\(.*?\) )?is|    \S.*? ) (up|down|draining|disabled|announced|withheld:)(?= |$)")
+_TOLD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (\w+)")
 _SOME = re.compile(r"(\d+)/(\d+) up")
 _ANY = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -32,6 +47,8 @@ def paint(text: str) -> str:
             lines.append(line)
         elif line.startswith("# "):
             lines.append(f"{_YELLOW if line.startswith('# warning') else _RED}{line}{_PLAIN}")
+        elif told := _TOLD.match(line):
+            lines.append(line[: told.start(1)] + coloured(told[1]) + line[told.end(1) :])
         elif said := _SAID.match(line.removeprefix("  ") if line.startswith("  ") and line[2:3] != " " else line):
             at = len(line) - len(said.string) + said.start(1)
             lines.append(line[:at] + coloured(said[1]) + line[at + len(said[1]) :])
