@@ -64,7 +64,6 @@ static __always_inline bool follow_fragment(const struct packet *p, const struct
 	if (!row)
 		return false;
 	c->live = READ_ONCE(row->live);
-	note_choice(id, c->live, 0);
 	return c->live && *(__u64 *)row->vip == key_high(p, v6) && *(__u64 *)(row->vip + 8) == key_low(p, v6);
 }
 
