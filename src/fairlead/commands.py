@@ -13,6 +13,7 @@ from fairlead.adapters.http import Call
 from fairlead.blocking import Blocking
 from fairlead.changes import Changes
 from fairlead.core import keys, overrides
+from fairlead.explaining import Explaining
 from fairlead.leaving import Leaving
 from fairlead.model import Status, VerdictStatus
 from fairlead.overriding import Overriding
@@ -33,7 +34,7 @@ class Commands:
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
         scraping = Scraping(self.status, lambda: self._parts.config.compat)
-        of = (self.changes, self.overriding, self.leaving, self.blocking, scraping)
+        of = (self.changes, self.overriding, self.leaving, self.blocking, scraping, Explaining(self._parts))
         return {name: call for each in of for name, call in each.calls().items()}
 
     async def restart(self) -> str:
