@@ -85,7 +85,7 @@ def usage(words: tuple[str, ...], command: click.Command) -> str:
 
 def options(command: click.Command) -> list[str]:
     """Every option with its help, as `--help` shows it."""
-    context = click.Context(command)
+    context = click.Context(command, help_option_names=["-h", "--help"])
     rows = [
         found
         for p in command.get_params(context)
