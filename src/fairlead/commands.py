@@ -19,6 +19,7 @@ from fairlead.model import Status, VerdictStatus
 from fairlead.overriding import Overriding
 from fairlead.parts import Parts
 from fairlead.scraping import Scraping
+from fairlead.streaming import Streaming
 
 
 class Commands:
@@ -30,11 +31,12 @@ class Commands:
         self.changes = Changes(parts, self.blocking)
         self.overriding = Overriding(parts)
         self.leaving = Leaving(parts)
+        self.streaming = Streaming(parts.log, self.status)
 
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
         scraping = Scraping(self.status, lambda: self._parts.config.compat)
-        of = (self.changes, self.overriding, self.leaving, self.blocking, scraping, Explaining(self._parts))
+        of = (self.changes, self.overriding, self.leaving, self.blocking, scraping, self.streaming, Explaining(self._parts))
         return {name: call for each in of for name, call in each.calls().items()}
 
     async def restart(self) -> str:

@@ -225,6 +225,7 @@ class Daemon:
         if not self.ending.detach:
             self.log(Stopped(self.ending.why))
         self.log.end()
+        await self.commands.streaming.close()
         await self.serving.close()
         await self._let_go()
         if self.ending.detach:
@@ -240,6 +241,7 @@ class Daemon:
         await self.prober.close()
         sessions = await self.speaker.hand_over()
         self.log.end()
+        await self.commands.streaming.close()
         kept = await self.serving.keep()
         await self.serving.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()

@@ -33,6 +33,7 @@ from fairlead.model.configuration import (
     TunnelKind,
     Vlan,
 )
+from fairlead.model.deltas import StatusDelta
 from fairlead.model.facts import (
     Health,
     Kept,
@@ -163,6 +164,7 @@ __all__ = [
     "SourceStatus",
     "SourcesStatus",
     "Status",
+    "StatusDelta",
     "Store",
     "StructLayout",
     "Syslog",

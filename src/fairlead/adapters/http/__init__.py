@@ -1,7 +1,7 @@
 """The daemon's API: HTTP/1.1 with JSON. What is behind each route is handed in (`calls`); docs/reference/api.md has them all."""
 
 from fairlead.adapters.http.access import exposed
-from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Stream, Text, Word
 from fairlead.adapters.http.replies import encode
 from fairlead.adapters.http.routes import application, table
 from fairlead.adapters.http.server import Kept, Prepared, Server
@@ -16,6 +16,7 @@ __all__ = [
     "Question",
     "Says",
     "Server",
+    "Stream",
     "Text",
     "Word",
     "application",

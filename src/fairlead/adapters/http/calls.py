@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from fairlead.errors import Refused
@@ -20,6 +20,7 @@ class Question:
     body: str  # UTF-8; octets that are none are surrogates: .encode("utf-8", "surrogateescape") gives what was sent
     who: str
     accept: str = ""
+    resume: str = ""  # the Last-Event-ID header: what a stream is to go on after
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +55,14 @@ class Text:
 
     body: str | bytes
     media: str = "text/plain; charset=utf-8"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that goes on: its parts as they come. The iterator is closed when the client has gone."""
+
+    parts: AsyncIterator[bytes]
+    media: str = "text/event-stream"
 
 
 class Absent(Refused):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from fairlead.adapters.http.calls import JSON
+from fairlead.adapters.http.calls import JSON, Stream
 
 # Nobody is to keep an answer, guess at its type, or build it into a page of another site.
 ALWAYS = {
@@ -33,6 +34,22 @@ def _plain(value: Any) -> object:
 def reply(body: bytes, code: int = 200, media: str = JSON, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with the headers that all have."""
     return Response(body, code, {**ALWAYS, "content-type": media, **(headers or {})})
+
+
+class Streamed(StreamingResponse):
+    """An answer whose parts are sent as they come, until they end or the client goes."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream.parts, headers={**ALWAYS, "content-type": stream.media})
+        self._parts = stream.parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; whatever the parts hold on to is let go at once."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self._parts, AsyncGenerator):
+                await self._parts.aclose()
 
 
 def error(says: str, code: int, headers: Mapping[str, str] | None = None, **more: object) -> Response:

@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Text, Word
+from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Stream, Text, Word
 from fairlead.adapters.http.openapi import document
-from fairlead.adapters.http.replies import encode, error, reply
+from fairlead.adapters.http.replies import Streamed, encode, error, reply
 from fairlead.adapters.http.views import Happened, views
 from fairlead.adapters.http.words import checked
 from fairlead.errors import ConfigError, FairleadError, UsageError
@@ -89,17 +89,24 @@ def _called(call: Call) -> Callable[[Request], Awaitable[Response]]:
             given = [*request.path_params.items(), *request.query_params.multi_items()]
             words = checked(given, call.words)
             body = await _body(request) if call.body else ""
-            found = await call.act(Question(words, body, _who(request), request.headers.get("accept", "")))
+            found = await call.act(_question(request, words, body))
         except FairleadError as e:
             return _refusal(e)
         except ClientDisconnect:  # nobody is there to read it
             return error("the request did not arrive in full", 400)
+        if isinstance(found, Stream):
+            return Streamed(found) if request.method == "GET" else reply(b"", media=found.media)
         if isinstance(found, Text):
             return reply(found.body if isinstance(found.body, bytes) else found.body.encode(), media=found.media)
         code = 409 if getattr(found, "refused", "") else 200
         return reply(await asyncio.to_thread(encode, found), code)
 
     return answer
+
+
+def _question(request: Request, words: Mapping[str, str], body: str) -> Question:
+    headers = request.headers
+    return Question(words, body, _who(request), headers.get("accept", ""), headers.get("last-event-id", ""))
 
 
 def _refusal(refused: FairleadError) -> Response:
