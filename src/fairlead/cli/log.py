@@ -81,7 +81,7 @@ def _coming(path: str, last: int) -> Iterator[Told]:
     gone = False
     while True:
         try:
-            for event in stream(path, "/v1/events/stream", last):
+            for event in stream(path, "/v1/events/stream?status=false", last):
                 gone, last = False, max(last, event["id"])
                 yield event
         except NoDaemon as e:

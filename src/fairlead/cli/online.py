@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+import types
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -100,7 +101,7 @@ def _told(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         elif name == "data":
             data.append(value.removeprefix(" "))
         elif not name and not value:  # a blank line ends an event, a colon begins a comment
-            if data and kind != "status":
+            if data and kind == "event":
                 yield json.loads("\n".join(data))
             kind, data = "", []
 
@@ -129,6 +130,8 @@ def _decode(kind: Any, value: Any) -> Any:
         return tuple(_decode(arguments[0], item) for item in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _decode(arguments[1], item) for key, item in value.items()}
+    if origin is types.UnionType and value is not None and dataclasses.is_dataclass(arguments[0]):
+        return _decode(arguments[0], value)
     return value
 
 
