@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
-from fairlead.cli import blocks, nouns, options, verbs
+from fairlead.cli import blocks, explaining, nouns, options, verbs
+
+_CHANGING = frozenset(("reload", "restart", "confirm", "reattach", "block", "unblock"))
 
 
 class _Commands(click.Group):
@@ -33,13 +35,24 @@ class _Commands(click.Group):
         group: click.Command = found.lab
         return group
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In the order in which they are looked for at night: what shows, what changes, the rest."""
+        found = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name)) is not None}
+        changes = [name for name, command in found.items() if command in verbs.ALL or name in _CHANGING]
+        shows = [n for n, c in found.items() if (isinstance(c, options.Reading) or n == "top") and n not in changes]
+        rest = [name for name in found if name not in {*shows, *changes}]
+        limit = formatter.width - 6 - max(map(len, found))
+        for title, names in (("Show", shows), ("Change what runs", changes), ("Run, install, look into", rest)):
+            with formatter.section(title):
+                formatter.write_dl([(name, found[name].get_short_help_str(limit)) for name in names])
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def fairlead() -> None:
     """Fairlead, a Direct Server Return layer 4 load balancer for Linux."""
 
 
-for _command in (*nouns.ALL, *verbs.ALL, *blocks.ALL):
+for _command in (*nouns.ALL, *verbs.ALL, *blocks.ALL, explaining.explain):
     fairlead.add_command(_command)
 
 

@@ -1,5 +1,6 @@
 """What is known as text for a terminal: pure functions of the model and of the present moment."""
 
+from fairlead.render.explained import explanation, explanations
 from fairlead.render.figures import number, service_name, span, table
 from fairlead.render.lists import backend, backends, service, services, troubles_of
 from fairlead.render.looked import findings, problems
@@ -19,6 +20,8 @@ __all__ = [
     "draining",
     "event",
     "events",
+    "explanation",
+    "explanations",
     "findings",
     "flows",
     "number",
