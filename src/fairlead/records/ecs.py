@@ -60,6 +60,7 @@ MAPPING: dict[str, Mapping] = {
     "fairlead.priority": _KEYWORD,
     "fairlead.config": _KEYWORD,
     "fairlead.interface": _KEYWORD,
+    "fairlead.prefix": _KEYWORD,
     "fairlead.mode": _KEYWORD,
     "fairlead.operation": _KEYWORD,
     "fairlead.operations": _LONG,
@@ -70,7 +71,7 @@ MAPPING: dict[str, Mapping] = {
 
 # Fields of events that stand elsewhere in a document, or under another name.
 _NAMES = {"text": "operation", "about": "service"}
-_ELSEWHERE = frozenset("says took who".split())
+_ELSEWHERE = frozenset("says why took who".split())
 _STARTS = frozenset("started backend-up vip-up peer-up panic-began backups-used attached".split())
 _ENDS = frozenset("stopped backend-down vip-down peer-down panic-ended backups-rested program-lost".split())
 _OWN = frozenset(name.partition(".")[2] for name in MAPPING if name.startswith("fairlead."))
@@ -145,8 +146,8 @@ def _common(event: Event, own: dict[str, Fact]) -> dict[str, Fact]:
         found["server.ip"] = own["backend"]
     if own.get("who"):
         found["user.name"] = own["who"]
-    if own.get("says"):
-        found["error.message" if event.severity <= 4 else "event.reason"] = own["says"]
+    if reason := own.get("says") or own.get("why"):
+        found["error.message" if event.severity <= 4 else "event.reason"] = reason
     if isinstance(event, Probed):
         found |= {"event.duration": round(event.took * 1e9), "event.outcome": "success" if event.passed else "failure"}
         if not event.passed:
