@@ -158,18 +158,18 @@ class _Story:
         if not after:
             return self._nothing()
         if not self._said("FOLLOWED") and not self._said("CHOSEN"):
-            return "is noted as answered"
+            return "would be noted as answered"
         if not self._said("FOLLOWED"):
-            return "a new embryonic entry takes its place" if word else "an embryonic entry is made"
+            return "a new embryonic entry would take its place" if word else "an embryonic entry would be made"
         if self._state(after) != self._state(word):
-            return f"becomes {self._state(after)}"
-        return "is seen once more within its tick" if after & self._c["FLOW_AGAIN"] else "is seen now"
+            return f"would become {self._state(after)}"
+        return "would be seen once more within its tick" if after & self._c["FLOW_AGAIN"] else "would be seen now"
 
     def _nothing(self) -> str:
-        if self._said("FOLLOWED") or not self._said("CHOSEN"):
-            return "stays as it is"
+        if self._said("FOLLOWED") or (self._trace["word"] and not self._said("CHOSEN")):
+            return "would stay as it is"
         untracked = self._trace["service_live"] >> self._c["SERVICE_FLAG_SHIFT"] & self._c["SERVICE_UNTRACKED"]
-        return "no entry is made: the service has `track: false`" if untracked else "no entry is made"
+        return "no entry would be made: the service has `track: false`" if untracked else "no entry would be made"
 
     # ---------------------------------------------------------------------------------------------------- backend and next hop
 

@@ -9,6 +9,7 @@ from fairlead.render.figures import table
 
 _HEAD = ("FRAME", "VERDICT", "BACKEND", "PACKET")
 _WIDE = 64  # hex digits in a line: 32 bytes
+_MOST = 6  # lines of them
 
 
 def explanation(found: Explanation) -> str:
@@ -17,7 +18,8 @@ def explanation(found: Explanation) -> str:
     lines = [f"{step.topic:{width}}  {step.says}" for step in found.steps]
     if found.bytes and found.action != "pass":
         rows = [found.bytes[at : at + _WIDE] for at in range(0, len(found.bytes), _WIDE)]
-        lines += ["", f"{len(found.bytes) // 2} bytes leave:", *(f"  {row}" for row in rows)]
+        lines += ["", f"{len(found.bytes) // 2} bytes leave:", *(f"  {row}" for row in rows[:_MOST])]
+        lines += ["  ... (--json has them all)"] if len(rows) > _MOST else []
     return "\n".join(lines) + "\n"
 
 
