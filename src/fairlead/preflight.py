@@ -51,10 +51,25 @@ def load(path: str) -> Config:
 def parse(text: str, path: str) -> Config:
     """The configuration in a text, with the passwords that it names files for; `path` names it. ConfigError, or Refused."""
     found = configuration.parse(text, path)
+    _require_files(found)
     if not any(peer.password_file for peer in found.peers):
         return found
     read = {name: passwords.read(name) for name in {peer.password_file for peer in found.peers} - {""}}
     return replace(found, peers=tuple(replace(peer, password=read.get(peer.password_file)) for peer in found.peers))
+
+
+def _require_files(config: Config) -> None:
+    """What is named as a file for logging in to clusters can be read; Refused with all that cannot."""
+    searches = config.logging.searches
+    named = {f"{s.kind}: {key}": name for s in searches for key, name in s.files().items() if name is not None}
+    problems = []
+    for what, name in named.items():
+        try:
+            pathlib.Path(name).read_bytes()
+        except OSError as e:
+            problems.append(f"{what}: cannot read {name}: {e.strerror}")
+    if problems:
+        raise Refused(problems)
 
 
 def secret(config: Config) -> bytes:

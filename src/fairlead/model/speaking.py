@@ -42,6 +42,10 @@ class Search:
     queue: int = 10000  # events in memory
     spool: int = 256 << 20  # octets on disk
 
+    def files(self) -> dict[str, str | None]:
+        """The files that it takes to log in, by the key that names each."""
+        return {"password-file": self.password_file, "api-key-file": self.api_key_file, "ca-file": self.ca_file}
+
 
 @dataclass(frozen=True, slots=True)
 class Syslog:
