@@ -19,7 +19,7 @@ BPF_OBJECTS := $(patsubst %.c,$(OBJECTS)/%.o,$(notdir $(BPF_SOURCES)))
 # Kernels before 6.5 take a backward edge only out of a jump: block placement would let a loop's last instruction fall into its first.
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -mllvm -disable-block-placement -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
 EXTENSION := src/fairlead/_native/_ext.abi3.so
-EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
+EXTENSION_SOURCES := setup.py $(wildcard bpf/abi*.h) $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
 .PHONY: help setup ready build bpf bpf-flags ext tools kernels man demo test soak fuzz check bench coverage requirements clean

@@ -198,38 +198,7 @@ struct fragment {
 
 #define FRAGMENT_LIFETIME 32 /* windows, of half a second to a second each: senders reuse ids faster than RFC 791 assumes */
 
-/* ---- blocks: an LPM trie of the sources whose packets for VIPs are dropped. Made, with `blocked`, when the first is wanted. ---- */
-
-#define BLOCKS_MOST 16384
-
-struct block_key {
-	__u32 length; /* of the prefix, bits; an IPv4 prefix lies in ::ffff:0:0/96 */
-	__u8 address[16];
-};
-
-struct block {
-	__u32 family; /* 4 or 6: ::/0 must not cover the mapped addresses of IPv4 */
-	__u32 row; /* its place in `blocked`: one tally per (CPU, block), cleared before the place is given to another block */
-};
-
-/*
- * ---- sources: packets for VIPs by the prefix that they come from: IPv4 in an array by the address's first 20 bits, in several regions so
- * that CPUs seldom meet; IPv6 in an LRU hash. Made when they are to be counted. The kernel only adds. ----
- */
-
-#define SOURCES_BLOCKED_IPV4 1 /* an IPv4 prefix is blocked */
-#define SOURCES_BLOCKED_IPV6 2
-#define SOURCES_COUNTED 4
-#define SOURCES4 1048576 /* rows of a region */
-#define SOURCES6 65536 /* prefixes, those seen last */
-
-struct source_key {
-	__u64 prefix; /* the first 48 bits of an IPv6 address as they lie in the packet, then zero */
-};
-
-struct source {
-	__u64 packets;
-};
+#include "abi_sources.h"
 
 /* ---- counters: one cell per (CPU, destination id) and one tally per (CPU, verdict). The kernel only adds; nobody zeroes. ---- */
 
@@ -406,10 +375,6 @@ _Static_assert(sizeof(struct bucket) == 64, "bucket");
 _Static_assert(sizeof(struct interface) == 32, "interface");
 _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 _Static_assert(sizeof(struct fragment) == 8, "fragment");
-_Static_assert(sizeof(struct block_key) == 20, "block_key");
-_Static_assert(sizeof(struct block) == 8, "block");
-_Static_assert(sizeof(struct source_key) == 8, "source_key");
-_Static_assert(sizeof(struct source) == 8, "source");
 _Static_assert(sizeof(struct cell) == 32, "cell");
 _Static_assert(sizeof(struct tally) == 16, "tally");
 _Static_assert(sizeof(struct limiter) == 16, "limiter");
