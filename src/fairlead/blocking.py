@@ -18,7 +18,7 @@ from fairlead.adapters.overrides import Blocks
 from fairlead.core import blocks
 from fairlead.errors import FairleadError, Refused
 from fairlead.events import OperationFailed, SourceBlocked, SourceUnblocked
-from fairlead.model import Address, Block, BlockStatus, Prefix, SourcesStatus, SourceStatus
+from fairlead.model import Address, Block, BlockStatus, Config, Prefix, SourcesStatus, SourceStatus
 from fairlead.parts import Parts
 
 _LOOK_EVERY, _TRY_EVERY = 60.0, 5.0  # seconds
@@ -43,6 +43,7 @@ class Blocking:
         self._kick = asyncio.Event()
         self._working = asyncio.Lock()
         self._failed = ""
+        self._warned_of: Config | None = None
 
     def calls(self) -> dict[str, Call]:
         """What the API serves of it."""
@@ -122,8 +123,18 @@ class Blocking:
         return says
 
     async def _put(self) -> None:
+        await self._warn_of_configured()
         want, counted = self._parts.kernel.sources.want, self._parts.config.count_prefixes
         await asyncio.to_thread(want, self.wanted(), counted=counted)
+
+    async def _warn_of_configured(self) -> None:
+        config = self._parts.config
+        if config is self._warned_of:
+            return
+        guarded = await self._guarded() if config.blocked else {}
+        found = await asyncio.to_thread(blocks.objections, config.blocked, guarded)
+        self._parts.presence.warn("blocked by the configuration", [f"block: {text}" for text in found])
+        self._warned_of = config
 
     async def _put_and_replace(self) -> None:
         await self._put()
@@ -138,7 +149,7 @@ class Blocking:
         async with parts.changing:
             prefix, now = blocks.prefix_of(words.get("prefix", "").strip()), time.time()
             until = now + blocks.seconds_of(words["for"]) if words.get("for") else 0.0
-            problems = blocks.objections(prefix, await self._guarded())
+            problems = blocks.objections([prefix], await self._guarded())
             if problems and words.get("force") != "true":
                 raise Refused([*problems, "say --force if it is meant so: only packets for VIPs are dropped"])
             new = Block(prefix, question.who, now, until, words.get("why", "").strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Network, ip_address, ip_network
 
@@ -45,16 +46,24 @@ def seconds_of(text: str) -> float:
     return float(found)
 
 
-def objections(prefix: Prefix, guarded: Mapping[Address, str]) -> list[str]:
-    """Why a prefix should not be blocked, a sentence each. `guarded`: addresses that we live by, and what each is."""
+def objections(prefixes: Iterable[Prefix], guarded: Mapping[Address, str]) -> list[str]:
+    """Why these should not be blocked, a sentence each. `guarded`: addresses that we live by, and what each is."""
+    sorted_by_version = {version: sorted((int(a), a) for a in guarded if a.version == version) for version in (4, 6)}
     found = []
-    if prefix.prefixlen < _WIDEST[prefix.version]:
-        found.append(f"{prefix} is wider than a /{_WIDEST[prefix.version]}: that is a large part of the Internet")
-    hit = [f"{what} {address}" for address, what in guarded.items() if address in prefix]
-    if hit:
-        more = f" and {len(hit) - _NAMED} more" if len(hit) > _NAMED else ""
-        found.append(f"{prefix} holds {', '.join(hit[:_NAMED])}{more}")
+    for prefix in prefixes:
+        if prefix.prefixlen < _WIDEST[prefix.version]:
+            found.append(f"{prefix} is wider than a /{_WIDEST[prefix.version]}: that is a large part of the Internet")
+        addresses = sorted_by_version[prefix.version]
+        first = bisect_left(addresses, int(prefix.network_address), key=_number)
+        last = bisect_right(addresses, int(prefix.broadcast_address), key=_number)
+        hit = [f"{guarded[address]} {address}" for _, address in addresses[first : min(last, first + _NAMED)]]
+        more = f" and {last - first - _NAMED} more" if last - first > _NAMED else ""
+        found += [f"{prefix} holds {', '.join(hit)}{more}"] if hit else []
     return found
+
+
+def _number(each: tuple[int, Address]) -> int:
+    return each[0]
 
 
 # --------------------------------------------------------------------------------------------------------------- what was said
