@@ -46,9 +46,10 @@ def services(service: str | None, socket: str, **how: Any) -> None:
 @click.option("--state", type=click.Choice(["up", "down", "drain", "disabled"]), help="Only those in this state.")
 @options.reading
 def backends(backend: str | None, socket: str, service: str | None, state: str | None, **how: Any) -> None:
-    """Show the backends of all services, or all about BACKEND, an address, with each of its checks.
+    """Show the backends, or all about BACKEND.
 
-    Exit code 3 if something is wrong with those that are shown.
+    BACKEND is an address; all about it has each of its checks in each service. Exit code 3 if something is wrong with those that
+    are shown.
     """
     from fairlead.cli import looking, showing
 
@@ -59,9 +60,9 @@ def backends(backend: str | None, socket: str, service: str | None, state: str |
 @click.argument("peer", required=False, shell_complete=options.known("peers"))
 @options.reading
 def bgp(peer: str | None, socket: str, **how: Any) -> None:
-    """Show the BGP sessions, or all about that with PEER, an address.
+    """Show the BGP sessions, or all about that with PEER.
 
-    Exit code 3 if a session that is shown is not up.
+    PEER is an address. Exit code 3 if a session that is shown is not up.
     """
     from fairlead.cli import looking, showing
 
@@ -91,10 +92,11 @@ def flows(socket: str, backend: str | None, service: str | None, **how: Any) -> 
 )
 @options.color
 def top(socket: str, by: str, show: str, every: float, color: str) -> None:
-    """Show what goes on, live: packets, bits and new flows each second.
+    """Show what goes on, live.
 
-    Keys: s services, b backends, v verdicts; sorted by p packets, t bits, n new flows, f flows, a name; arrows and page keys
-    scroll, the space bar holds the picture, q quits. Without a terminal it prints one look and ends.
+    Packets, bits and new flows each second, between two looks. Keys: s services, b backends, v verdicts; sorted by p packets,
+    t bits, n new flows, f flows, a name; arrows and page keys scroll, the space bar holds the picture, q quits. Into a pipe
+    goes one look.
     """
     from fairlead.cli import top as live
     from fairlead.render.top import View

@@ -75,7 +75,7 @@ def _asked(path: str, method: str, target: str, body: bytes | None, within: floa
 
 
 def stream(path: str, target: str, last: int) -> Iterator[dict[str, Any]]:
-    """What the daemon tells by server-sent events (WHATWG HTML 9.2), those after the number `last`; its states are passed over.
+    """The events that the daemon tells as they happen (server-sent events, WHATWG HTML 9.2), those after the number `last`.
 
     Ends when the daemon does. NoDaemon if it gives no answer, Denied if it has no such stream.
     """

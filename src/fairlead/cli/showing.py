@@ -46,9 +46,9 @@ def show(look: Callable[[], Shown], how: How) -> int:
     except (NoDaemon, Denied) as e:
         return complain(str(e))
     if how.as_json:
-        print(json.dumps(shown.data, indent=2))
+        print(json.dumps(shown.data, indent=2), flush=True)
     else:
-        print(dressed(shown.text, how.color), end="")
+        print(dressed(shown.text, how.color), end="", flush=True)  # while somebody can still take it that nobody reads on
     return shown.code
 
 

@@ -14,6 +14,7 @@ from fairlead.model import Status
 from fairlead.render import top as drawn
 from fairlead.render.top import View
 
+_PATIENCE = 5.0  # seconds: keys wait meanwhile
 _QUIT = frozenset(("q", "Q", "\x03", "\x04"))
 
 
@@ -70,7 +71,7 @@ def pressed(view: View, key: str, deepest: int, rows: int) -> View:
 
 
 def _look(path: str) -> Status:
-    return decode(Status, get(path, "/v1/status"))
+    return decode(Status, get(path, "/v1/status", _PATIENCE))
 
 
 def _clock() -> str:

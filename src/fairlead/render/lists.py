@@ -78,12 +78,13 @@ def _about(s: ServiceStatus, b: BackendStatus, now: float) -> list[str]:
 
 def _checks(checks: Sequence[CheckStatus], now: float) -> list[str]:
     width = max(len(c.check) for c in checks)
-    return [
-        f"{c.check:{width}}  {'up' if c.up else 'down':4}  {c.says}"
-        + (f", {c.failures} in a row since {span(now - c.failing_since)}" if c.failures else "")
-        + (f", {span(now - c.at)} ago" if c.at else "")
-        for c in checks
-    ]
+    return [f"{c.check:{width}}  {'up' if c.up else 'down':4}  {c.says}{_lately(c, now)}" for c in checks]
+
+
+def _lately(c: CheckStatus, now: float) -> str:
+    """Since when it fails, and how old that is."""
+    failing = f", {c.failures} failure{'s' * (c.failures != 1)} in a row for {span(now - c.failing_since)}" if c.failures else ""
+    return f"{failing}; {span(now - c.at)} ago" if c.at else failing
 
 
 def _figures(b: BackendStatus) -> tuple[str, str, str, str, str]:
