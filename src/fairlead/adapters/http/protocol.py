@@ -115,7 +115,7 @@ class Connection(HttpToolsProtocol):
     def _look(self) -> None:
         now, left = self.loop.time(), self.transport.get_write_buffer_size()
         self._watch = self.loop.call_later(self._bounds.look, self._look)
-        if left < self._unsent or not left:
+        if left < self._unsent or not self._unsent:
             self._unsent_since = now
         self._unsent = left
         if left and now - self._unsent_since > self._bounds.stalled:
