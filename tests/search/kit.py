@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -54,6 +55,13 @@ class Cluster:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def aside(self) -> None:
+        """To other CPUs than ours, at an ordinary priority."""
+        assert self._process is not None
+        found = os.sched_getaffinity(1)
+        os.sched_setaffinity(self._process.pid, found - os.sched_getaffinity(0) or found)
+        os.sched_setscheduler(self._process.pid, os.SCHED_OTHER, os.sched_param(0))
 
     def script(self, words: str) -> None:
         (self.directory / "script").write_text(words)

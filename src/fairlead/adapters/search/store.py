@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 
 from fairlead.adapters.search.spool import Piece, Spool
 from fairlead.records import Record
 from fairlead.records.bulk import pair
 from fairlead.records.ecs import Origin
 
+BITE = 32  # events that are encoded at one go: the event loop shares the interpreter with us
+BREATH = 0.0002  # seconds
 EVENTS = 1000  # of one request, at most
 OCTETS = 4 << 20
 
@@ -87,9 +90,18 @@ class Store:
             self._flight = list(self._piece.pairs)
             return
         size = 0
-        while self._waiting and len(self._flight) < EVENTS and size < OCTETS:
-            self._flight.append(pair(self._waiting.popleft(), self._origin))
-            size += len(self._flight[-1])
+        for encoded in self._encoded([self._waiting[n] for n in range(min(EVENTS, len(self._waiting)))]):
+            self._flight.append(encoded)
+            self._waiting.popleft()
+            size += len(encoded)
+            if size >= OCTETS:
+                break
+
+    def _encoded(self, records: list[Record]) -> Iterator[bytes]:
+        for number, record in enumerate(records, 1):
+            yield pair(record, self._origin)
+            if number % BITE == 0:
+                time.sleep(BREATH)
 
     def settle(self, sent: int, again: Iterable[int] = ()) -> None:
         """Of the first `sent` of the flight those at the places `again` stay; the others have arrived, or never will."""
@@ -111,7 +123,7 @@ class Store:
                     self.dropped += self.spool.put_back(self._flight)
                     self._flight = []
                 while waiting := [self._waiting[n] for n in range(min(EVENTS, len(self._waiting)))]:
-                    lost = self.spool.append([pair(record, self._origin) for record in waiting])
+                    lost = self.spool.append(list(self._encoded(waiting)))
                     for _ in waiting:
                         self._waiting.popleft()
                     self.dropped += lost
