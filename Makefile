@@ -90,8 +90,8 @@ test: setup ## everything, as root, one pytest run
 	@scripts/setup.sh kernels || true
 	@$(PYTHON) -m pytest tests
 
-soak: setup ## restarts, crashes and program replacements under traffic, for long (N=1000 replacements, SEED=... to repeat a run)
-	@$(PYTHON) -m tests.lab.soak $(or $(N),1000) $(SEED)
+soak: setup ## an hour under traffic, churn, outages of what takes events, restarts and kills (TIME=3600 seconds, SEED=... of a run)
+	@$(PYTHON) -m tests.lab.soak $(or $(TIME),3600) $(SEED)
 
 fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
 	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)
@@ -102,7 +102,7 @@ check: ready ## what needs no root: formats, warnings, types, layers, pure tests
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/unit tests/wire
-	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o
+	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o $(OBJECTS)/twin.bpf.o
 
 bench: setup ## measure the data plane; rewrites bench/RESULTS.md and bench/results.json
 	@$(PYTHON) -m bench
