@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from fairlead.adapters.http import Call, Handlers, Question, Says, Server, Text, Word, application, table
 from fairlead.adapters.http.protocol import Bounds
@@ -87,7 +87,7 @@ class Client:
             return False
         return True
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
