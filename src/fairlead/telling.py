@@ -36,8 +36,11 @@ def tellers(config: Config, running: Iterable[object], state: str, host: str, lo
             found.append(old)
             continue
         troubles = kept.load(name) if old is None else old.troubles
-        post, keep = Poster(rule).post, partial(kept.save, name)
-        found.append(Teller(rule, name, config, host=host, log=log, post=post, keep=keep, troubles=troubles))
+        poster, keep = Poster(rule), partial(kept.save, name)
+        made = Teller(rule, name, config, host=host, log=log, post=poster.post, keep=keep, troubles=troubles)
+        if says := poster.unusable():
+            made.failed(says, "nothing can be told")
+        found.append(made)
     return found
 
 
@@ -105,6 +108,13 @@ class Teller:
         """Another configuration, in which this place is as it was."""
         self._alerting.set_priorities(Priorities(config))
 
+    def failed(self, says: str, then: str) -> None:
+        """Something keeps events from those who should be told; it is said when that begins."""
+        self._error, self._error_at = says, time.time()
+        if not self._troubled:
+            self._troubled = True
+            self._log(SinkTroubled(self.name, f"{says}; {then}"))
+
     def status(self) -> SinkStatus:
         """How it fares; in events, not in messages."""
         queued = self._alerting.waiting + (_size(self._flying) if self._flying else 0)
@@ -153,7 +163,7 @@ class Teller:
             pause = again(delivery, tries, self._chance())
             if pause is None:
                 break
-            self._failed(delivery, "it is tried again")
+            self.failed(delivery.says, "it is tried again")
             await asyncio.sleep(pause)
         self._flying = None
         self._settle(message, delivery)
@@ -161,19 +171,13 @@ class Teller:
     def _settle(self, message: Message, delivery: Delivery) -> None:
         if not arrived(delivery):
             self._refused += _size(message)
-            self._failed(delivery, f"{_size(message)} events are not told")
+            self.failed(delivery.says, f"{_size(message)} events are not told")
             return
         self._sent += _size(message) - message.left_out
         self._dropped += message.left_out
         if self._troubled:
             self._troubled = False
             self._log(SinkRecovered(self.name, self._alerting.waiting))
-
-    def _failed(self, delivery: Delivery, then: str) -> None:
-        self._error, self._error_at = delivery.says, time.time()
-        if not self._troubled:
-            self._troubled = True
-            self._log(SinkTroubled(self.name, f"{delivery.says}; {then}"))
 
     async def _remember(self) -> None:
         """One at a time, to its end: cancelling who waits for it does not stop the thread."""

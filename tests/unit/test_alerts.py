@@ -304,6 +304,23 @@ async def test_while_nobody_answers(daemon: Daemon, receiver: Receiver) -> None:
     assert teller.status().dropped == 20_001
 
 
+async def test_files_that_lead_nowhere(daemon: Daemon, receiver: Receiver, tmp_path: Path) -> None:
+    """What can be seen before anything happens is said at once, and mended without a reload."""
+    file = tmp_path / "url"
+    (teller,) = daemon.follow(f"slack: {{url-file: {file}, group: 0}}")
+    assert daemon.events() == [f"log to slack: cannot read {file}: No such file or directory; nothing can be told"]
+    assert teller.status().last_error
+    file.write_text(receiver.url)
+    daemon.log(DOWN)
+    await until(lambda: teller.status().sent == 1)
+    assert len(daemon.events()) == 2
+    await teller.close(1)
+    for words in ("token-file: /nowhere", "ca-file: /nowhere", f"ca-file: {file}"):
+        (teller,) = Daemon(tmp_path).follow(f"webhook: {{url: '{receiver.url}', {words}}}")
+        assert teller.status().last_error
+        await teller.close(0)
+
+
 async def test_last_words(daemon: Daemon, receiver: Receiver) -> None:
     """What waits for its group is sent when the daemon ends."""
     (teller,) = daemon.follow(f"teams: {{url: '{receiver.url}', group: 1h}}")

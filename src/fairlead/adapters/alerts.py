@@ -34,6 +34,20 @@ class Poster:
         self._rule = rule
         self._within = within
 
+    def unusable(self) -> str:
+        """What is wrong with the files that the configuration names, "" for nothing. Blocking; the receiver is not asked."""
+        try:
+            _url(self._rule)
+            if self._rule.token_file:
+                secret(self._rule.token_file)
+            if self._rule.ca_file:
+                ssl.create_default_context(cafile=self._rule.ca_file)
+        except _Unusable as e:
+            return str(e)
+        except OSError as e:
+            return f"{self._rule.ca_file}: {_reason(e)}"
+        return ""
+
     async def post(self, body: bytes) -> Delivery:
         """What the other side said; status 0 with a reason where it came to no answer."""
         loop = asyncio.get_running_loop()
@@ -72,7 +86,7 @@ class _Request:
     def run(self) -> Delivery:
         """All of it; never raises."""
         try:
-            return self._run(self._url())
+            return self._run(_url(self._rule))
         except _Unusable as e:
             return Delivery(0, str(e))
         except ssl.SSLCertVerificationError as e:
@@ -92,17 +106,6 @@ class _Request:
         connection.request("POST", self._target, self._body, headers)
         response = connection.getresponse()
         return judged(response.status, response.read(_LONGEST), response.headers.get("Retry-After"), time.time())
-
-    def _url(self) -> urllib.parse.SplitResult:
-        text = secret(self._rule.url_file) if self._rule.url_file else self._rule.url
-        try:
-            url = urllib.parse.urlsplit(text)
-            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and url.username is None
-        except ValueError:
-            usable = False
-        if not usable or not text.isascii() or not text.isprintable() or " " in text:
-            raise _Unusable(f"{self._rule.url_file or 'the URL'} holds no URL such as https://alerts.example.net/hook")
-        return url
 
     def _dial(self, url: urllib.parse.SplitResult) -> http.client.HTTPConnection:
         """Straight to the receiver, or through the proxy that the environment names (`https_proxy`, `no_proxy`)."""
@@ -136,6 +139,18 @@ class _Request:
 
 class _Unusable(Exception):
     """What the configuration names does not lead anywhere."""
+
+
+def _url(rule: Alert) -> urllib.parse.SplitResult:
+    text = secret(rule.url_file) if rule.url_file else rule.url
+    try:
+        url = urllib.parse.urlsplit(text)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and url.username is None
+    except ValueError:
+        usable = False
+    if not usable or not text.isascii() or not text.isprintable() or " " in text:
+        raise _Unusable(f"{rule.url_file or 'the URL'} holds no URL such as https://alerts.example.net/hook")
+    return url
 
 
 def secret(path: str) -> str:

@@ -43,6 +43,8 @@ _PAIRS: tuple[tuple[type[Event], type[Event], tuple[str, ...]], ...] = (
     (events.ReloadRefused, events.Reloaded, ()),
     (events.ReloadRefused, events.Applied, ()),
 )
+# Ends that are news of their own, too, where no trouble began.
+_NEWS = (events.Attached, events.Operated, events.Reloaded, events.Applied)
 _BEGINS = {begin: (begin.__name__, names) for begin, _, names in _PAIRS}
 _ENDS = {end: (begin.__name__, names) for begin, end, names in _PAIRS}
 
@@ -148,7 +150,11 @@ class Alerting:
         if about is not None and about.ends:
             if self.troubles.pop(about.thing, None) is not None:
                 self._add(about.thing, event, at, now, mended=True)
-        elif event.severity <= self._rule.level and self._concerns(event):
+                return
+            if not isinstance(event, _NEWS):
+                return
+            about = None
+        if event.severity <= self._rule.level and self._concerns(event):
             if about is not None:
                 self._begins(about.thing, event, at, now)
             elif times := self._fresh(f"{event.name} {event}", now):

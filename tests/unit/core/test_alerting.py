@@ -128,6 +128,13 @@ def test_pairs(begin, other, end):
     assert told.hears(end).texts(30) == [str(end)]
 
 
+def test_ends_that_are_news():
+    """A reload, an operation and a program on an interface are told where the level asks for them, trouble or not."""
+    said = (Reloaded("/x", changed=True), Operated("add 1", None), attached("eth0"))
+    assert Told(level=4).hears(*said).of.deadline() is None
+    assert len(Told(level=6).hears(*said).texts(10)) == 3
+
+
 def test_every_pair_is_of_one_thing():
     """Both events of a pair have the fields by which they belong together."""
     for begin, end, names in alerting._PAIRS:
