@@ -62,7 +62,7 @@ def test_twin_against_model_and_program(elsewhere: tuple[int, ...]) -> None:
     seen: Counter[str] = Counter()
     for number_ in range(WORLDS):
         r = Random(SEED + number_)
-        world = a_world(r, elsewhere)
+        world = a_world(r, elsewhere, blocks=number_ % 2 == 1)
         model = Model(world)
         with Rig(own_object(), world) as rig:
             twin = rig.twin(world)
@@ -76,7 +76,15 @@ def test_twin_against_model_and_program(elsewhere: tuple[int, ...]) -> None:
             twin.close()
 
     assert sum(seen.values()) == FRAMES
-    assert {"drop_fragment", "tx_reset", "tx_too_big", "tx_echo_reply", "tx_encapsulated", "redirect_forwarded"} <= set(seen)
+    assert {
+        "drop_blocked",
+        "drop_fragment",
+        "tx_reset",
+        "tx_too_big",
+        "tx_echo_reply",
+        "tx_encapsulated",
+        "redirect_forwarded",
+    } <= set(seen)
 
 
 def instructions(path: Path) -> list[tuple[int, int, int]]:
