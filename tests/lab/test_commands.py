@@ -71,7 +71,7 @@ def test_programs_get_the_same(lab: Lab) -> None:
         found: list[dict[str, Any]] = json.loads(ask(lab, "backends", "--json", "--state", "down").stdout)
         return found
 
-    eventually(lambda: {b["address"] for b in listed()} == {VICTIM, "fd1a:b:0:10::22"})
+    eventually(lambda: {b["backend"]["address"] for b in listed()} == {VICTIM, "fd1a:b:0:10::22"})
     assert f"{VIPS[4]}:80/tcp" in {b["service"] for b in listed()}
     assert ask(lab, "services", "nobody").stderr == "fairlead: there is no service nobody (`fairlead services` lists them)\n"
     about = ask(lab, "backends", VICTIM).stdout

@@ -50,9 +50,9 @@ def backends(path: str, wanted: str | None, service: str | None, state: str | No
         chosen = _with(_of_service(decode(Status, found).services, service), wanted, state)
         text = render.backend(chosen, now) if wanted else render.backends(chosen, now)
         listed = [
-            {"service": render.service_name(s), **each}
-            for s, p in zip(chosen, _plain(chosen), strict=True)
-            for each in p["backends"]
+            {"service": render.service_name(s), "name": s.name, "backend": dataclasses.asdict(b)}
+            for s in chosen
+            for b in s.backends
         ]
         return Shown(text, listed, _code(chosen, now))
 

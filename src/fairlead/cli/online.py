@@ -103,6 +103,8 @@ def _told(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         elif not name and not value:  # a blank line ends an event, a colon begins a comment
             if data and kind == "event":
                 yield json.loads("\n".join(data))
+            elif data and kind == "missed":
+                print(f"fairlead: {json.loads(data[0])['events']} events went by unseen", file=sys.stderr, flush=True)
             kind, data = "", []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from fairlead.render.paint import paint
 
 DEGRADED = 3  # exit code
 INTERRUPTED = 130  # as a shell has it for SIGINT
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ def show(look: Callable[[], Shown], how: How) -> int:
 
 
 def dressed(text: str, color: str) -> str:
-    """In colour if that is wanted here."""
-    return paint(text) if wants_color(color, sys.stdout) else text
+    """In colour if that is wanted here; without what a server's answer or a name could do to a terminal."""
+    safe = _CONTROL.sub("?", text)
+    return paint(safe) if wants_color(color, sys.stdout) else safe
 
 
 def wants_color(color: str, out: TextIO) -> bool:
