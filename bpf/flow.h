@@ -19,7 +19,6 @@
 #include "maps.h"
 #include "parse.h"
 #include "select.h"
-#include "trace.h"
 
 #define STATE_MASK ((1 << FLOW_STATE_BITS) - 1)
 
