@@ -49,6 +49,15 @@ _BEGINS = {begin: (begin.__name__, names) for begin, _, names in _PAIRS}
 _ENDS = {end: (begin.__name__, names) for begin, end, names in _PAIRS}
 
 
+# What makes two events the same, where that is not their text: strangers may make as many of them as they like.
+_SAME: dict[type[Event], tuple[str, ...]] = {events.AccessRefused: ("why",)}
+
+
+def _same(event: Event) -> str:
+    names = _SAME.get(type(event))
+    return f"{event.name} {event if names is None else ' '.join(str(getattr(event, name)) for name in names)}"
+
+
 def subject(event: Event) -> Subject | None:
     """What the event begins or ends; None for one that stands for itself."""
     ends = type(event) in _ENDS
@@ -157,8 +166,8 @@ class Alerting:
         if event.severity <= self._rule.level and self._concerns(event):
             if about is not None:
                 self._begins(about.thing, event, at, now)
-            elif times := self._fresh(f"{event.name} {event}", now):
-                self._add(f"{event.name} {event}", event, at, now, times=times)
+            elif times := self._fresh(thing := _same(event), now):
+                self._add(thing, event, at, now, times=times)
 
     def _concerns(self, event: Event) -> bool:
         wanted = self._rule.priorities

@@ -185,6 +185,15 @@ def test_the_same_again():
     assert told.hears(PeerDown(PEER, "no route"), at=9000).texts(9010) == ["BGP peer 10.1.0.1 is down: no route"]
 
 
+def test_strangers_make_no_noise():
+    """Whoever knocks at the API, from wherever and however often: it is told once an hour."""
+    told = Told(level=4)
+    for n in range(50):
+        told.hears(events.AccessRefused(ip_address(f"198.51.100.{n}"), "no token", n), at=n * 60.0)
+        told.says(n * 60.0 + 30)
+    assert told.of._number == 1
+
+
 def test_priorities():
     """Only services of these priorities, their VIPs and backends; what is about no service is told all the same."""
     told = Told(level=5, priorities=("critical", "high"))
