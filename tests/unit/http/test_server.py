@@ -118,18 +118,21 @@ async def test_a_successor_takes_over(tmp_path: Path) -> None:
 
 async def test_a_stop_lets_requests_finish(tmp_path: Path) -> None:
     """What is asked is answered, and says that the connection ends; idle connections end at once."""
-    async with tcp(tmp_path, replace(BOUNDS, idle=20.0)) as served, await served.connect() as idle:
-        async with await served.connect() as busy:
-            await idle.send(request("/healthz"))
-            await idle.answer()
-            await busy.send(request("/v1/echo", "POST", {**BEARER, "Content-Length": "3"}) + "ab")
-            await asyncio.sleep(0.05)
-            closing = asyncio.create_task(served.server.close())
-            assert await idle.ended()
-            await busy.send("c")
-            answer = await busy.answer()
-            assert (answer.json, answer.headers["connection"]) == ({"says": "3"}, "close")
-            await closing
+    async with (
+        tcp(tmp_path, replace(BOUNDS, idle=20.0)) as served,
+        await served.connect() as idle,
+        await served.connect() as busy,
+    ):
+        await idle.send(request("/healthz"))
+        await idle.answer()
+        await busy.send(request("/v1/echo", "POST", {**BEARER, "Content-Length": "3"}) + "ab")
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(served.server.close())
+        assert await idle.ended()
+        await busy.send("c")
+        answer = await busy.answer()
+        assert (answer.json, answer.headers["connection"]) == ({"says": "3"}, "close")
+        await closing
 
 
 # ------------------------------------------------------------------------------------------------------------------------- TLS
