@@ -121,6 +121,16 @@ def test_twin_has_nothing_to_write_with(tmp_path: Path) -> None:
     assert any(each[0] & 0xE7 == 0xC3 for each in instructions(live)), "the test would see it"
 
 
+def test_the_live_programs_have_nothing_of_it() -> None:
+    """Neither trace nor a word about it is in the object that forwards packets."""
+    symbols = {
+        path: subprocess.run(["llvm-nm-19", path], check=True, capture_output=True, text=True).stdout for path in (OBJECT, TWIN)
+    }
+
+    assert " trace\n" not in symbols[OBJECT]
+    assert " trace\n" in symbols[TWIN]
+
+
 def loaded_read_only(data: bytes) -> None:
     """Load an object on tables that no program may write."""
     with bpf.Object("checked", data) as found:
