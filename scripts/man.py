@@ -171,7 +171,8 @@ def page(words: tuple[str, ...], command: click.Command, date: str) -> str:
     if words == ("fairlead",):
         lines += [".SH FILES", *tagged(FILES)]
     lines += [".SH SEE ALSO", *_others(words)]
-    return "\n".join(lines) + "\n"
+    pairs = zip(["", *lines], lines, strict=False)
+    return "".join(f"{line}\n" for before, line in pairs if not (line == ".PP" and before.startswith(".SH")))
 
 
 def summary(command: click.Command) -> str:

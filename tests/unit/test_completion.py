@@ -27,6 +27,15 @@ compopt() { echo "compopt $*"; }
 _fairlead_completion fairlead
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+# the same for zsh: its completion system is told apart from the words by names of its own
+ZSH = """\
+compdef() { }
+_describe() { print -rl -- "${completions_with_descriptions[@]}" }
+_path_files() { print -r -- "files $*" }
+source <(fairlead completion zsh)
+words=("$@") CURRENT=$#
+_fairlead_completion
+"""
 
 
 class Api(Served):
@@ -100,6 +109,24 @@ def test_other_shells_are_told_more(shell: str, line: str, word: str, says: list
     done = subprocess.run(["fairlead"], capture_output=True, text=True, timeout=60, env=env | asked, check=True)
 
     assert done.stdout.splitlines() == says
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("fairlead serv", ["services:Show the services, or all about SERVICE."]),
+        ("fairlead drain 10.1.0.12", ["10.1.0.12:down web"]),
+        ("fairlead services [2001:", [r"[2001\:db8\:\:53]\:53/udp:dns down"]),
+        ("fairlead check /etc", ["files -f"]),
+    ],
+)
+def test_zsh_completes(line: str, words: list[str], env: dict[str, str]) -> None:
+    """With what is known of each; colons are kept apart from those that zsh divides by."""
+    argv = ["zsh", "-f", "-c", ZSH, "zsh", *line.split()]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=True)
+
+    assert (done.stdout.splitlines(), done.stderr) == (words, "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
