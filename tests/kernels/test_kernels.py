@@ -155,7 +155,7 @@ def test_a_packet_is_forwarded(found: dict[str, Any]) -> None:
 
 
 def test_the_twin_foretells_it(found: dict[str, Any]) -> None:
-    """This kernel's verifier takes the twin too, and what it says of each packet beforehand is what happens; nothing of it counts."""
+    """This kernel's verifier takes the twin too; what it says of each packet beforehand is what happens, and does not count."""
     assert found["foretold"] == found["runs"]
     assert sum(found["verdicts"].values()) == len(found["runs"])
 
