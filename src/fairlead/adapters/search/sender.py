@@ -39,7 +39,7 @@ class Sender(threading.Thread):
         self._most = EVENTS
         self._failures = 0  # in a row
         self._stuck = 0  # answers in a row that took nothing of what they were asked to
-        self._troubled = False
+        self.troubled = False
         self._complained = -TELL_EVERY
 
     def news(self) -> None:
@@ -166,14 +166,14 @@ class Sender(threading.Thread):
         self._failures += 1
         self.error, self.error_at = says, time.time()
         self._store.spill(flight=True)
-        if not self._troubled:
-            self._troubled = True
+        if not self.troubled:
+            self.troubled = True
             self._tell(says, 0)
         return False
 
     def _well(self) -> None:
         self._failures = 0
         self._most = min(EVENTS, self._most + max(1, self._most // 8))
-        if self._troubled:
-            self._troubled = False
+        if self.troubled:
+            self.troubled = False
             self._tell(None, self._store.events)

@@ -58,10 +58,10 @@ class SearchSink:
     def status(self) -> SinkStatus:
         """How it fares."""
         sender, store = self._sender, self._store
-        error = store.trouble or sender.error
+        error, troubled = store.trouble or sender.error, bool(store.trouble) or sender.troubled
         at = time.time() if store.trouble else sender.error_at
         return SinkStatus(
-            self.name, sender.sent, store.dropped, sender.refused, store.queued, store.spool.octets, error, at
+            self.name, sender.sent, store.dropped, sender.refused, store.queued, store.spool.octets, error, at, troubled
         )  # fmt: skip
 
     async def close(self, within: float) -> None:

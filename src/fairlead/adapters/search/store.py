@@ -18,6 +18,7 @@ from fairlead.records.ecs import Origin
 
 BITE = 32  # events that are encoded at one go: the event loop shares the interpreter with us
 BREATH = 0.0002  # seconds
+PART = 256  # events that are written at one go: room in memory comes back soon
 EVENTS = 1000  # of one request, at most
 OCTETS = 4 << 20
 
@@ -100,7 +101,7 @@ class Store:
     def _encoded(self, records: list[Record]) -> Iterator[bytes]:
         for number, record in enumerate(records, 1):
             yield pair(record, self._origin)
-            if number % BITE == 0:
+            if number % BITE == 0 and len(self._waiting) < self.queue * 3 // 4:  # else there is no time to lose
                 time.sleep(BREATH)
 
     def settle(self, sent: int, again: Iterable[int] = ()) -> None:
@@ -122,7 +123,7 @@ class Store:
                 if flight and self._flight and self._piece is None:
                     self.dropped += self.spool.put_back(self._flight)
                     self._flight = []
-                while waiting := [self._waiting[n] for n in range(min(EVENTS, len(self._waiting)))]:
+                while waiting := [self._waiting[n] for n in range(min(PART, len(self._waiting)))]:
                     lost = self.spool.append(list(self._encoded(waiting)))
                     for _ in waiting:
                         self._waiting.popleft()
