@@ -126,6 +126,7 @@ class Teller:
             queued,
             last_error=self._error,
             last_error_at=self._error_at,
+            troubled=self._troubled,
         )
 
     async def close(self, within: float) -> None:

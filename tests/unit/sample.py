@@ -64,7 +64,7 @@ STATUS = Status(
     warnings=("rp_filter on eth1 is strict", "failed, next try in 1 s: set flow timeouts"),
     overrides=(OverrideStatus("10.1.0.13", "", "drain", "alice", NOW - 20, effective=True),),
     limits=(LimitStatus("services", 2, 4096, "limits.services"), LimitStatus("flows", 970_000, 1_048_576, "limits.flows")),
-    sinks=(SinkStatus("elasticsearch", queued=120, last_error="connection refused", last_error_at=NOW - 30),),
+    sinks=(SinkStatus("elasticsearch", queued=120, last_error="connection refused", last_error_at=NOW - 30, troubled=True),),
     failures=("failed, next try in 1 s: set flow timeouts",),
 )
 WELL = replace(

@@ -309,10 +309,11 @@ async def test_files_that_lead_nowhere(daemon: Daemon, receiver: Receiver, tmp_p
     file = tmp_path / "url"
     (teller,) = daemon.follow(f"slack: {{url-file: {file}, group: 0}}")
     assert daemon.events() == [f"log to slack: cannot read {file}: No such file or directory; nothing can be told"]
-    assert teller.status().last_error
+    assert teller.status().troubled
     file.write_text(receiver.url)
     daemon.log(DOWN)
     await until(lambda: teller.status().sent == 1)
+    assert not teller.status().troubled
     assert len(daemon.events()) == 2
     await teller.close(1)
     for words in ("token-file: /nowhere", "ca-file: /nowhere", f"ca-file: {file}"):

@@ -13,12 +13,14 @@ from fairlead.model import (
     LimitStatus,
     PeerStatus,
     ServiceStatus,
+    SinkStatus,
     Status,
     TableStatus,
     TunnelStatus,
     VerdictStatus,
     VipStatus,
 )
+from fairlead.render.wrong import notes
 
 NOW = 1_000_000.0
 UP = BackendStatus("10.1.0.11", 80, "up", NOW - 75, "200 after 2 ms", 1, 18204, 1_500_000, 12, 30, 1)
@@ -169,3 +171,19 @@ def test_an_empty_daemon_has_a_status_too() -> None:
         "fairlead 0.1.0 on no interface, up 1 h 1 min, config /etc/fairlead.yaml\n\n"
         "# no interface carries our programs, so nothing is forwarded (why: `fairlead doctor`)\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("sink", "says"),
+    [
+        (SinkStatus("slack", queued=3, last_error="HTTP 503", last_error_at=NOW - 90), []),  # it is over
+        (SinkStatus("slack", last_error="no URL", last_error_at=NOW, troubled=True), ["slack: it takes no events: no URL"]),
+        (SinkStatus("slack", queued=3, last_error="x", troubled=True), ["slack: 3 events wait: x"]),
+        (SinkStatus("slack", dropped=1, refused=2), ["slack: 3 events are lost"]),
+    ],
+)
+def test_sinks_that_need_a_look(sink: SinkStatus, says: list[str]) -> None:
+    """A place that takes no events now, or lost some, is named; one that only waits for its time is not."""
+    found = notes(replace(STATUS, sinks=(sink,)), NOW)
+
+    assert [text.split(",")[0] for text in found] == says

@@ -102,6 +102,7 @@ class SinkStatus:
     spooled: int = 0
     last_error: str = ""
     last_error_at: float = 0.0
+    troubled: bool = False  # it does not take events now; `last_error` says why
 
 
 @dataclass(frozen=True, slots=True)

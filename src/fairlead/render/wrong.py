@@ -40,11 +40,12 @@ def notes(s: Status, now: float) -> list[str]:
         )
         found.append(f"{rows} repaired")
     for sink in s.sinks:
-        waiting = f"{sink.queued} events wait" if sink.queued else ""
-        if sink.last_error and (waiting or sink.dropped):
-            lost = f"{sink.dropped} events are lost" if sink.dropped else ""
-            said = f"{sink.last_error}{_for(sink.last_error_at, now, ', {} ago')}"
-            found.append(f"{sink.name}: {', '.join(filter(None, (waiting, lost)))}: {said}")
+        lost = sink.dropped + sink.refused
+        if sink.troubled or lost:
+            waiting = f"{sink.queued} events wait" if sink.troubled and sink.queued else ""
+            what = ", ".join(filter(None, (waiting, "" if not lost else f"{lost} events are lost"))) or "it takes no events"
+            said = f": {sink.last_error}{_for(sink.last_error_at, now, ', {} ago')}" if sink.last_error else ""
+            found.append(f"{sink.name}: {what}{said}")
     return found
 
 

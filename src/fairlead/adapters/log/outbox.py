@@ -56,7 +56,7 @@ class Outbox:
     def status(self) -> SinkStatus:
         """How it fares."""
         return SinkStatus(
-            self._name, self.sent, self.dropped, self.refused, len(self._waiting), 0, self._error, self._error_at
+            self._name, self.sent, self.dropped, self.refused, len(self._waiting), 0, self._error, self._error_at, self._troubled
         )  # fmt: skip
 
     async def close(self, within: float) -> None:
