@@ -228,6 +228,9 @@ def test_packets_by_source(bpffs: str) -> None:
         assert plane.kernel.sources.json() is None
         assert plane.kernel.sources.largest(10) == ([], [])
         assert beside(bpffs) == {"blocks", "blocked"}
+        sizes = plane.kernel.sizes()
+        assert sizes["blocks"][0] == sizes["blocked"][0] // plane.kernel.geometry.cpus == C["BLOCKS_MOST"]
+        assert "sources4" not in sizes
         assert plane.send(tcp4(V4, 80, src="198.18.1.2")).verdict == "blocked"
 
 

@@ -192,7 +192,8 @@ class Kernel:
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Rows and bytes of kernel memory of every table."""
-        return {name: (shape.rows, self.bytes_of(name)) for name, shape in tables.shapes(self.geometry).items()}
+        every = tables.shapes(self.geometry) | self.sources.shapes()
+        return {name: (shape.rows, self.bytes_of(name)) for name, shape in every.items()}
 
     def view(self, table: str) -> memoryview:
         """A table as it stands, read-only; it changes under the reader. `fragments` has no view."""

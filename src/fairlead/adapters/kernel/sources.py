@@ -107,6 +107,10 @@ class Sources:
             bpf.map_update(self._tables.fds["blocks"], _key(prefix), _VALUE.pack(family=prefix.version, row=row))
         self._families = _families(prefixes)
 
+    def shapes(self) -> dict[str, Shape]:
+        """The tables that there are."""
+        return {name: shape for name, shape in self._shapes.items() if name in self._tables.fds}
+
     def asked(self) -> int:
         """What programs are to ask of a packet's source, for it is in these tables: SOURCES_* of abi.h."""
         return self._families | (C["SOURCES_COUNTED"] if self._counts else 0)
