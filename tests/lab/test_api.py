@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.kit import PATIENCE, Failed, Lab, eventually
+from tests.lab.kit import FAIRLEAD, PATIENCE, Failed, Lab, eventually
 
 pytestmark = pytest.mark.root
 TOKEN = "a-token-of-the-lab-that-is-long"
@@ -114,10 +114,10 @@ def test_reloads(open_lab: Lab) -> None:
     with lab.running("balancer1", sys.executable, "-m", "http.server", "-b", "127.0.0.1", "8282"):
         eventually(lambda: curl(lab, "http://127.0.0.1:8282/")[0] == 200)
         lab.config_path.write_text(f"listen: 127.0.0.1:8282\n{lab.config}")
-        refused = lab.try_run("balancer1", "fairlead", "reload")
+        refused = lab.try_run("balancer1", FAIRLEAD, "reload")
         assert refused.returncode == 1
         assert "cannot serve the API on 127.0.0.1:8282: Address already in use" in refused.stderr
-        refused = lab.try_run("balancer1", "fairlead", "restart")
+        refused = lab.try_run("balancer1", FAIRLEAD, "restart")
         assert refused.returncode == 1
     assert curl(lab, "http://127.0.0.1:8181/healthz") == (200, "ok\n")
     lab.reload(f"listen: none\n{lab.config}")
@@ -130,7 +130,7 @@ def test_a_restart_hands_it_on(open_lab: Lab) -> None:
     with stream(lab, *BEARER, f"{HERE}/v1/events/stream?status=false") as live:
         loop = f"while :; do curl -sS -m 20 -o /dev/null {HERE}/healthz || echo no; done"
         with lab.running("balancer1", "sh", "-c", loop) as asking:
-            lab.run("balancer1", "fairlead", "restart", within=60)
+            lab.run("balancer1", FAIRLEAD, "restart", within=60)
             asking.kill()
             refused = [line for line in asking.stdout or [] if "no" in line]
         assert not refused
@@ -155,15 +155,14 @@ def test_a_stop_ends_streams(open_lab: Lab) -> None:
     assert live.returncode == 0
     events = [json.loads(line[6:]) for line in out.splitlines() if line.startswith("data: ")]
     assert [event["name"] for event in events if "name" in event][-1] == "stopped"
-    lab.cli("start", "balancer1")
-    eventually(lab.status)
+    eventually(lambda: lab.cli("start", "balancer1", check=False) and lab.status())  # once it has come to its end
 
 
 def test_a_port_that_is_taken_keeps_it_from_starting(bare: Lab) -> None:
     """The error says so before anything is touched, and names the way out."""
     with bare.running("balancer1", sys.executable, "-m", "http.server", "-b", "127.0.0.1", "8080"):
         eventually(lambda: curl(bare, HERE)[0] == 200)
-        done = bare.try_run("balancer1", "fairlead", "run", str(bare.config_path))
+        done = bare.try_run("balancer1", FAIRLEAD, "run", str(bare.config_path))
     assert done.returncode == 1
     assert "127.0.0.1:8080" in done.stderr
     assert "listen" in done.stderr
