@@ -65,7 +65,8 @@ class Lines:
 
     def status(self) -> SinkStatus:
         """How it fares."""
-        return SinkStatus("stderr", self._sent, self._dropped, last_error=self._error, last_error_at=self._error_at)
+        error, at, troubled = self._error, self._error_at, bool(self._untold)
+        return SinkStatus("stderr", self._sent, self._dropped, last_error=error, last_error_at=at, troubled=troubled)
 
     async def close(self, within: float) -> None:
         """Nothing waits here."""

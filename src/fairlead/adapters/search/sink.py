@@ -60,9 +60,9 @@ class SearchSink:
         sender, store = self._sender, self._store
         error, troubled = store.trouble or sender.error, bool(store.trouble) or sender.troubled
         at = time.time() if store.trouble else sender.error_at
-        return SinkStatus(
-            self.name, sender.sent, store.dropped, sender.refused, store.queued, store.spool.octets, error, at, troubled
-        )  # fmt: skip
+        troubled = bool(store.trouble) or sender.troubled
+        counts = (sender.sent, store.dropped, sender.refused, store.queued, store.spool.octets)
+        return SinkStatus(self.name, *counts, error, at, troubled)
 
     async def close(self, within: float) -> None:
         """Send what there is while it is taken; the rest goes to disk, for the run to come."""
