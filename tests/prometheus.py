@@ -46,7 +46,7 @@ def hurried() -> str:
     for group in rules["groups"]:
         group["interval"] = "1s"
         for rule in group["rules"]:
-            rule["expr"] = re.sub(r"\[\d+[smhd]\]", "[20s]", rule["expr"])
+            rule["expr"] = re.sub(r"\[\d+[smhd]\]", "[60s]", rule["expr"].replace("[5m]", "[20s]"))
             if "for" in rule:
                 rule["for"] = "1s"
     return yaml.safe_dump(rules, sort_keys=False, width=1000)

@@ -21,7 +21,7 @@ import yaml
 
 from tests.lab.conftest import new_name
 from tests.lab.kit import FAIRLEAD, TOOLS, V4, Lab, eventually
-from tests.prometheus import alerts, hurried, program, promtool
+from tests.prometheus import ROOT, alerts, hurried, program, promtool
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -93,6 +93,13 @@ class Site:
         found = json.loads(self.lab.run("router", "curl", "-sS", f"http://127.0.0.1:9090/api/v1/{path}"))
         assert found["status"] == "success", found
         return found["data"]
+
+    def query(self, words: str) -> list[dict[str, Any]]:
+        """What an expression of PromQL gives now."""
+        url = "http://127.0.0.1:9090/api/v1/query"
+        found = json.loads(self.lab.run("router", "curl", "-sS", "-G", "--data-urlencode", f"query={words}", url))
+        assert found["status"] == "success", (words, found)
+        return found["data"]["result"]
 
     def firing(self) -> set[str]:
         """The names of what fires now. Its words must be whole."""
@@ -178,9 +185,7 @@ def test_scraped_as_served(site: Site) -> None:
     text = site.lab.run("router", "curl", "-sSf", "-H", f"Authorization: Bearer {TOKEN}", f"http://{BALANCERS[0]}/metrics")
     own = "".join(line for line in text.splitlines(keepends=True) if re.match(r"(?:# \w+ )?fairlead_", line))
     assert promtool("check", "metrics", text=own) == ""
-    series = site.ask("query?query=count(%7Bjob%3D%22fairlead%22%2Cinstance%3D%22192.0.2.11%3A8080%22%7D)")["result"][0]["value"][
-        1
-    ]
+    series = site.query('count({job="fairlead",instance="192.0.2.11:8080"})')[0]["value"][1]
     lines = len([line for line in text.splitlines() if not line.startswith("#")])
     assert int(series) >= lines, "what Prometheus adds itself comes on top"
     kinds = {(m["metric"], m["type"]) for m in site.ask("targets/metadata?limit=10000")}
@@ -189,21 +194,36 @@ def test_scraped_as_served(site: Site) -> None:
     assert site.firing() == {"FairleadWarns"}, "the token goes over the network unencrypted here, and that is said"
 
 
+def test_dashboard_has_data(site: Site) -> None:
+    """Every query of the dashboard is one that Prometheus understands, and finds something but where nothing is amiss."""
+    board = json.loads((ROOT / "deploy/grafana/fairlead.json").read_text())
+    site.lab.get(V4)
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            _finds(site, panel["title"], target)
+
+
+def _finds(site: Site, title: str, target: dict[str, Any]) -> None:
+    """One query of a panel; those that ask for trouble find none. Its legend names labels that there are."""
+    expression = target["expr"].replace("$__rate_interval", "20s")
+    for name in ("$job", "$instance", "$service"):
+        expression = expression.replace(name, ".*")
+    quiet = title in ("Not up, and why", "Tunnel errors") or expression.endswith("> 0")
+
+    def found() -> bool:
+        series = site.query(expression)
+        assert series or quiet, f"{title}: nothing for {expression}"
+        labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert all(labels <= set(each["metric"]) for each in series), title
+        return True
+
+    eventually(found)
+
+
 def test_reading_needs_the_token(site: Site) -> None:
     """Without it there is nothing to scrape."""
     answer = site.lab.run("router", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"http://{BALANCERS[0]}/metrics")
     assert answer == "401"
-
-
-def test_repairs(site: Site) -> None:
-    """Somebody writes into a table; within a minute it is repaired, and said. Others go on meanwhile (test_repaired)."""
-    row = ["bpftool", "map", "update", "pinned", site.pinned("tables-*/slots"), "key"]
-    key = next(n for n in range(64) if site.lab.run("balancer2", *row[:2], "lookup", *row[3:], *_little(n)).count("00") < 60)
-    site.lab.run("balancer2", *row, *_little(key), "value", *(["hex"] + ["05", "00", "00", "00"] * 16))
-
-
-def _little(number: int) -> list[str]:
-    return [str(octet) for octet in number.to_bytes(4, "little")]
 
 
 def test_backends_die(site: Site) -> None:
@@ -267,6 +287,25 @@ def test_routers(site: Site) -> None:
     site.fire("FairleadDrained")
     site.fairlead("undrain")
     site.calm("FairleadBgpPeerDown", "FairleadDrained", within=40)
+
+
+def _little(number: int) -> list[str]:
+    return [str(octet) for octet in number.to_bytes(4, "little")]
+
+
+def test_damage(site: Site) -> None:
+    """Somebody writes into a table. What becomes of it shows within a minute (test_repaired); others go on meanwhile."""
+    table = ("pinned", site.pinned("tables-*/slots"))
+    rows = json.loads(site.lab.run("balancer2", "bpftool", "-j", "map", "dump", *table))
+    used = [row["key"] for row in rows if any(int(octet, 16) for octet in row["value"])]
+    for key in used[:: max(len(used) // 100, 1)]:
+        site.lab.run(
+            "balancer2", "bpftool", "map", "update", *table, "key", "hex", *_hex(key), "value", *["7", "0", "0", "0"] * 16
+        )
+
+
+def _hex(octets: list[str]) -> list[str]:
+    return [octet.removeprefix("0x") for octet in octets]
 
 
 def test_daemon_stands_still(site: Site) -> None:
