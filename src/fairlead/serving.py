@@ -73,7 +73,7 @@ class Serving:
         assert self._server is not None
         rights = "nobody" if api.token_file is None else "whoever has the token"
         rights = f"{rights} may change, everybody read" if api.public_read else f"{rights} may ask"
-        event = ApiListens(self._path, self._server.endpoints(), rights if api.listen else "")
+        event = ApiListens(self._path, " ".join(self._server.endpoints()), rights if api.listen else "")
         if event != self._told:
             self._told = event
             self._log(event)

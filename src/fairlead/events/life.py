@@ -51,11 +51,11 @@ class Warned(Event):
 class ApiListens(Event):
     level: ClassVar[int] = 5
     socket: str
-    endpoints: tuple[str, ...]  # URLs
+    endpoints: str  # URLs, with blanks between them
     rights: str
 
     def __str__(self) -> str:
-        over = f" and {', '.join(self.endpoints)}: there {self.rights}" if self.endpoints else ", and nowhere else"
+        over = f" and {self.endpoints}: there {self.rights}" if self.endpoints else ", and nowhere else"
         return f"the API is on {self.socket}{over}"
 
 
