@@ -22,7 +22,7 @@ MANY = 40  # services that come and go with a reload
 PLACES = f"""
 logging:
   elasticsearch: {{addresses: "http://127.0.0.1:{SEARCH_PORT}", probes: all}}
-  webhook: {{url: "http://127.0.0.1:{HOOK_PORT}/hook", level: info, group: 200ms, most: 3600}}
+  webhook: {{url: "http://127.0.0.1:{HOOK_PORT}/hook", level: notice, group: 200ms, most: 3600}}
 """
 _HABITS = ("503 429", "slow item429 item503", "page reset lost", "")  # of the cluster, as its `script` has them
 _SILENT = "hang"  # it costs half a minute
