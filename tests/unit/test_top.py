@@ -274,6 +274,14 @@ def test_top_prints_once_into_a_pipe(api: Api) -> None:
     assert "192.0.2.10:80/tcp      web" in done.stdout
 
 
+def test_a_dumb_terminal_is_no_screen(api: Api) -> None:
+    """What cannot be painted on gets one plain look."""
+    with terminal(api, "top", "--every", "0.3", TERM="dumb") as seen:
+        assert seen.ends() == 0
+        assert "\x1b" not in seen.read()
+        assert "192.0.2.10:80/tcp" in seen.read()
+
+
 def test_watch_paints_in_place(api: Api) -> None:
     """On a terminal --watch shows one look after the other in the same place, and leaves the last."""
     with terminal(api, "status", "--watch", "0.3") as seen:

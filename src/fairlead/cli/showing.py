@@ -64,7 +64,16 @@ def wants_color(color: str, out: TextIO) -> bool:
     """On a terminal that can, unless NO_COLOR is set (no-color.org); --color says otherwise."""
     if color != "auto":
         return color == "always"
-    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return out.isatty() and not os.environ.get("NO_COLOR") and _able()
+
+
+def live() -> bool:
+    """Whether there is somebody who looks at a screen and has keys."""
+    return sys.stdout.isatty() and sys.stdin.isatty() and _able()
+
+
+def _able() -> bool:
+    return os.environ.get("TERM", "dumb") not in {"", "dumb"}
 
 
 def _watch(look: Callable[[], Shown], how: How, every: float) -> int:
@@ -76,7 +85,7 @@ def _watch(look: Callable[[], Shown], how: How, every: float) -> int:
         shown = look()
     except (NoDaemon, Denied) as e:
         return complain(str(e))
-    if sys.stdout.isatty() and sys.stdin.isatty() and not how.as_json:
+    if live() and not how.as_json:
         return _in_place(look, shown, how, every)
     try:
         while True:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from datetime import datetime
 
 from fairlead.cli.online import Denied, NoDaemon, complain, decode, get
 from fairlead.cli.screen import Screen
-from fairlead.cli.showing import dressed
+from fairlead.cli.showing import dressed, live
 from fairlead.model import Status
 from fairlead.render import top as drawn
 from fairlead.render.top import View
@@ -22,7 +21,7 @@ def top(path: str, view: View, every: float, color: str) -> int:
     """Live on a terminal; elsewhere once, over one interval. `every` is in seconds."""
     try:
         before = _look(path)
-        if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        if not live():
             time.sleep(every)
             print(dressed(drawn.once(before, _look(path), view, _clock()), color), end="")
             return 0
