@@ -117,6 +117,12 @@ def _template(tunnel: Tunnel) -> tuple[bytes, int, int, int]:
     return header + behind, 0 if v6 else word_sum(header), udp_sum, flags
 
 
+def block_row(network: bytes, length: int, row: int) -> tuple[bytes, bytes]:
+    """Key and value of a blocked prefix: abi_sources.h."""
+    key = LAYOUT.structs["block_key"].pack(length=length + (96 if len(network) == 4 else 0), address=mapped(network))
+    return key, LAYOUT.structs["block"].pack(family=4 if len(network) == 4 else 6, row=row)
+
+
 def own_object() -> bytes:
     """The balancer as it is compiled."""
     return OBJECT.read_bytes()
@@ -231,10 +237,7 @@ class Rig:
         for key, _ in bpf.map_read(self._fds["blocks"]):
             bpf.map_delete(self._fds["blocks"], key)
         for row, (network, length) in enumerate(sorted(wanted)):
-            bits = length + (96 if len(network) == 4 else 0)
-            key = LAYOUT.structs["block_key"].pack(length=bits, address=mapped(network))
-            value = LAYOUT.structs["block"].pack(family=4 if len(network) == 4 else 6, row=row)
-            bpf.map_update(self._fds["blocks"], key, value)
+            bpf.map_update(self._fds["blocks"], *block_row(network, length, row))
 
     def _write(self, table: str, index: int, row: bytes) -> None:
         self._maps[table][index * len(row) : (index + 1) * len(row)] = row
