@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network, ip_address
 
 import pytest
+from scapy.layers.inet import ICMP, IP, TCP, fragment
 
 from fairlead._native import bpf
 from fairlead.adapters.kernel import sources
@@ -14,7 +15,7 @@ from fairlead.core.explain import Ground, explained
 from fairlead.errors import KernelError
 from fairlead.model import NoPath, Path
 from fairlead.model.explaining import Explanation, number
-from tests.bpf.packets import tcp4, tcp6
+from tests.bpf.packets import CLIENT4, ether, tcp4, tcp6
 from tests.bpf.pinned import pins, veth
 from tests.bpf.plane import LO, Plane
 
@@ -120,6 +121,30 @@ def test_a_backend_that_went_down(plane: Plane) -> None:
     assert not said.flow.followed
     assert said.backend and said.backend.address != first.backend.address
     assert any("is gone and lets its flows go" in step.says for step in said.steps)
+
+
+def test_errors_about_a_flow(plane: Plane) -> None:
+    """An ICMP error is told with the flow that it is about, and goes where that one goes."""
+    plane.forget_flows()
+    flow = agree(plane, tcp4(VIP, 80, sport=43100))
+    answer = IP(src=VIP, dst=CLIENT4) / TCP(sport=80, dport=43100, flags="SA")
+    said = agree(plane, ether() / IP(src="198.51.100.1", dst=VIP, ttl=60) / ICMP(type=3, code=4, nexthopmtu=1400) / answer)
+
+    assert said.verdict == "icmp_relayed"
+    assert said.backend == flow.backend
+    assert said.flow
+    assert (said.flow.state, said.flow.followed, said.flow.then) == ("embryonic", True, "would stay as it is")
+
+
+def test_later_fragments(plane: Plane) -> None:
+    """One whose first was seen goes after it; asking does not make the first one's entry younger, for it is not even touched."""
+    plane.forget_flows()
+    first, later = fragment(tcp4(VIP, 80, sport=43200, data=b"x" * 64), fragsize=48)
+    assert agree(plane, later).verdict == "fragment"
+    sent = agree(plane, first)
+    said = agree(plane, later)
+
+    assert (said.verdict, said.backend, said.flow) == ("forwarded", sent.backend, None)
 
 
 def test_replaced_programs(plane: Plane) -> None:
