@@ -114,7 +114,7 @@ async def admit(network: Network, config: Config, options: Options, problems: Se
     found = [*problems, *refusals(findings)]
     if found:
         raise Refused(found)
-    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"offloads", "link"}]
+    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"offloads", "link", "api"}]
 
 
 async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[str]:

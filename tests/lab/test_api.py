@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_keeps_it_from_starting(bare: Lab) -> None:
         eventually(lambda: curl(bare, HERE)[0] == 200)
         done = bare.try_run("balancer1", FAIRLEAD, "run", str(bare.config_path))
     assert done.returncode == 1
-    assert "127.0.0.1:8080" in done.stderr
-    assert "listen" in done.stderr
+    assert "the API cannot be served on 127.0.0.1:8080: somebody else listens on TCP port 8080" in done.stderr
+    assert "`listen` in the configuration" in done.stderr
     with pytest.raises(Failed):
         bare.run("balancer1", "ls", f"{bare.env()['FAIRLEAD_BPFFS']}/links")

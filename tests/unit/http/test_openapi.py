@@ -99,7 +99,7 @@ def test_answers_are_as_described(name: str, value: object) -> None:
         ([("n", "10")], "n is 9 at most"),
         ([("n", "0")], "n is 1 at least"),
         ([("n", "1.5")], "n is a whole number"),
-        ([("n", "１")], "n is a whole number"),
+        ([("n", "\uff11")], "n is a whole number"),
         ([("n", "")], "n is a whole number"),
         ([("n", "nan")], "n is a whole number"),
         ([("n", "1"), ("n", "1")], "n is given twice"),

@@ -1,6 +1,6 @@
 """The daemon's API: HTTP/1.1 with JSON. What is behind each route is handed in (`calls`); docs/reference/api.md has them all."""
 
-from fairlead.adapters.http.access import exposed
+from fairlead.adapters.http.access import exposed, read_access
 from fairlead.adapters.http.calls import Absent, Act, Call, Handlers, Question, Says, Stream, Text, Word
 from fairlead.adapters.http.replies import encode
 from fairlead.adapters.http.routes import application, table
@@ -22,5 +22,6 @@ __all__ = [
     "application",
     "encode",
     "exposed",
+    "read_access",
     "table",
 ]
