@@ -12,14 +12,15 @@ from statistics import median
 from typing import Any, Self
 
 from fairlead.cli.online import NoDaemon
+from tests.lab.kit import PATIENCE
 
 _LOOKS = 10  # at descriptors: health checks come and go
 MEMORY = 3 << 20  # octets by which the memory of rests may differ: freed pieces are not given back at once
 SHARE = 0.03  # of the memory, where that is more
 POOL = min(32, (os.cpu_count() or 1) + 4) + 4  # threads: those of asyncio come one by one and stay; those of sinks, the loop
 ARENA = 12 << 20  # octets that the C library keeps for a thread which has loaded a program once
-LATE = 1.0  # seconds: an event loop that is later than this would miss probes
-SLOW = 2.0  # seconds that the API may take for its status
+LATE = 0.5 * PATIENCE  # seconds by which the event loop may be late: an idle machine has milliseconds
+SLOW = 1.0 * PATIENCE  # seconds that the API may take for its status
 
 
 @dataclass(frozen=True)
