@@ -84,4 +84,5 @@ class Commands:
             failures=report.warnings,
             blocks=len(self.blocking.wanted()),
         )
-        return replace(found, problems=tuple(render.troubles(found, time.time())))
+        problems = await asyncio.to_thread(render.troubles, found, found.at)  # a look at every backend
+        return replace(found, problems=tuple(problems))

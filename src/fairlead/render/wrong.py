@@ -78,14 +78,19 @@ def service_troubles(service: ServiceStatus) -> Iterator[str]:
 
 def backend_troubles(services: Iterable[ServiceStatus], now: float) -> list[str]:
     """One sentence for each backend that is down or kept out, of however many services; no more than a screen of them."""
-    down: dict[str, list[tuple[ServiceStatus, BackendStatus]]] = {}
+    named: dict[str, list[tuple[ServiceStatus, BackendStatus]]] = {}
+    others = set[str]()  # there may be a hundred thousand
     for service in services:
         for b in service.backends:
-            if b.state == "down" or _damped(b):
-                down.setdefault(b.address, []).append((service, b))
-    found = [_backend(cases, now) for cases in list(down.values())[:_MOST]]
-    if len(down) > _MOST:
-        found.append(f"{len(down) - _MOST} more backends are down (`fairlead backends --state down` lists them)")
+            if b.state != "up" and (b.state == "down" or _damped(b)):
+                if b.address in named or len(named) < _MOST:
+                    named.setdefault(b.address, []).append((service, b))
+                else:
+                    others.add(b.address)
+    found = [_backend(cases, now) for cases in named.values()]
+    if others:
+        more = "1 more backend is" if len(others) == 1 else f"{len(others)} more backends are"
+        found.append(f"{more} down (`fairlead backends --state down` lists them)")
     return found
 
 
