@@ -49,6 +49,7 @@ MAPPING: dict[str, Mapping] = {
     "server.ip": _IP,
     "error.message": _TEXT,
     "user.name": _KEYWORD,
+    "client.ip": _IP,
     "fairlead.service": _KEYWORD,
     "fairlead.vip": _IP,
     "fairlead.backend": _IP,
@@ -145,7 +146,8 @@ def _common(event: Event, own: dict[str, Fact]) -> dict[str, Fact]:
     if own.get("backend"):
         found["server.ip"] = own["backend"]
     if own.get("who"):
-        found["user.name"] = own["who"]
+        name = "user.name" if isinstance(getattr(event, "who", None), str) else "client.ip"  # an operator, or a stranger
+        found[name] = own["who"]
     if reason := own.get("says") or own.get("why"):
         found["error.message" if event.severity <= 4 else "event.reason"] = reason
     if isinstance(event, Probed):
