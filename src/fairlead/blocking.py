@@ -184,6 +184,7 @@ class Blocking:
 
     async def _keep(self, left: tuple[Block, ...]) -> None:
         await asyncio.to_thread(self._store.save, left)
+        self._parts.presence.warn("blocks file", [])
         self._said = left
 
     async def _require_work(self, prefixes: Sequence[Prefix]) -> None:

@@ -132,6 +132,8 @@ def test_a_block_outlives_the_daemon(open_lab: Lab) -> None:
     assert not answered(lab, 4), "the data plane knows without the daemon"
     lab.cli("start", "balancer1")
     eventually(lab.status, 15)
+    eventually(lab.all_up, 15)
+    assert not answered(lab, 4)
     again = listed(lab)[prefix]
     assert {k: again[k] for k in ("who", "since", "until", "why")} == {k: first[k] for k in ("who", "since", "until", "why")}
     assert again["packets"] > first["packets"]
@@ -232,3 +234,4 @@ def test_a_damaged_file_opens_no_door(open_lab: Lab) -> None:
     assert not answered(lab, 4)
     said(lab, "unblock", prefix)
     assert answered(lab, 4)
+    assert not any("blocks stay as they are" in text for text in lab.status()["warnings"])

@@ -165,9 +165,8 @@ class Sources:
         return [(IPv4Network((row << 12, 20)), packets[row]) for row in native.largest(numbers, most)]
 
     def _found6(self) -> dict[Prefix, int]:
-        if not self._counts:
-            return {}
-        found = bpf.map_read(self._tables.fds["sources6"])
+        fd = self._tables.fds.get("sources6") if self._counts else None
+        found = [] if fd is None else bpf.map_read(fd)
         return {IPv6Network((key[:6] + bytes(10), 48)): int.from_bytes(value, "little") for key, value in found}
 
 
