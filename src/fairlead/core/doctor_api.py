@@ -8,11 +8,13 @@ from fairlead.core.doctor import fail, ok, warn
 from fairlead.model import Address, Api
 from fairlead.model.machine import Finding
 
+_FILES = "ls -l FILE  (`token-file` and `tls` in the configuration name what Fairlead reads)"
+
 
 def api(wanted: Api, taken: Mapping[int, Collection[Address]], faults: Sequence[str], exposed: Collection[str]) -> list[Finding]:
     """`taken`: where others listen, by port; `faults`: what is wrong with the files; `exposed`: those that everybody may read."""
     found = [_port(address, port, taken.get(port, ())) for address, port in wanted.listen]
-    found += [fail("api", says) for says in faults]
+    found += [fail("api", says, _FILES) for says in faults]
     found += [warn("api", f"everybody on this machine may read {path}", f"chmod o-r {path}") for path in sorted(exposed)]
     return found
 
