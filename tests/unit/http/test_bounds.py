@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -129,7 +130,7 @@ async def test_the_second_head_is_bounded_too(tmp_path: Path) -> None:
 
 async def test_requests_over_one_connection(tmp_path: Path) -> None:
     """So many, and the last answer says that it was the last."""
-    async with tcp(tmp_path) as served, await served.connect() as client:
+    async with tcp(tmp_path, replace(BOUNDS, idle=WITHIN)) as served, await served.connect() as client:
         said = []
         for _ in range(BOUNDS.requests):
             await client.send(request("/healthz"))
@@ -257,3 +258,30 @@ async def eventually(seen) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(WITHIN):
         while not seen():
             await asyncio.sleep(0.01)
+
+
+async def test_a_flood_leaves_the_loop_its_time(tmp_path: Path) -> None:
+    """Clients that are turned away as fast as they come do not hold up what else the daemon does, its BGP sessions for one."""
+    async with tcp(tmp_path, replace(BOUNDS, connections=1)) as served:
+        hold = await served.connect()
+        stop = asyncio.Event()
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while not stop.is_set():
+                turns += 1
+                await asyncio.sleep(0)
+
+        def flood() -> None:
+            for _ in range(500):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", served.port), 5):
+                    pass
+
+        counting = asyncio.create_task(count())
+        await asyncio.to_thread(flood)
+        stop.set()
+        await counting
+        await eventually(lambda: served.server._outer.turned_away > 400)
+        assert turns > 400, "a turn of the loop for each"
+        hold.writer.transport.abort()

@@ -197,3 +197,14 @@ def test_bad_certificates(tmp_path: Path) -> None:
     assert "holds no certificate in PEM" in says(junk, key)
     assert "holds no private key in PEM" in says(crt, junk)
     assert "No such file" in says(str(tmp_path / "no"), key)
+
+
+def test_ports_that_need_a_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's EACCES is said in words that help."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fairlead.adapters.http.server._tcp", lambda *_, **__: refuse())
+    with pytest.raises(Refused, match=r"127\.0\.0\.1:443: a port below 1024 needs the capability CAP_NET_BIND_SERVICE"):
+        Server(str(tmp_path / "x"), application(handlers([]))).prepare(Api(listen=((LOOPBACK, 443),)))

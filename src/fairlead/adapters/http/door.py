@@ -65,6 +65,7 @@ class Door:
             except OSError:  # it hung up again, or there are no descriptors left
                 await asyncio.sleep(_REST)
                 continue
+            await asyncio.sleep(0)  # accepting need not wait: a flood of clients would leave the loop no time for anything else
             who = _network(str(peer[0])) if came.family != socket.AF_UNIX else ""
             if self._full(who):
                 self._turn_away(came)

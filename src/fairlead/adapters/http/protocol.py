@@ -97,7 +97,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         own = transport.get_extra_info("socket")
         if own.family == socket.AF_UNIX:
-            _, uid, _ = struct.unpack("3i", own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            _, uid, _ = struct.unpack("iII", own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             self.client = (_user(uid), uid)
         else:
             peer = transport.get_extra_info("peername")  # None: it is gone again

@@ -220,6 +220,8 @@ def _tcp(address: Address, port: int, *, beside: bool) -> socket.socket:
 
 def _not_there(address: Address, port: int, error: OSError) -> str:
     where = _spelled(address, port)
+    if isinstance(error, PermissionError):
+        return f"cannot serve the API on {where}: a port below 1024 needs the capability CAP_NET_BIND_SERVICE"
     return f"cannot serve the API on {where}: {error.strerror}; `listen` in the configuration names another place, or `none`"
 
 
