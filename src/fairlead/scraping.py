@@ -29,6 +29,7 @@ class Scraping:
         status, compat = await self._status(), self._compat()
         form = metrics.media(question.accept, compat)
         loop, parts = asyncio.get_running_loop(), []
+        await asyncio.sleep(0)
         breathed = loop.time()
         for part in metrics.exposition(status, form, compat):
             parts.append(part)
