@@ -19,10 +19,10 @@ BPF_OBJECTS := $(patsubst %.c,$(OBJECTS)/%.o,$(notdir $(BPF_SOURCES)))
 # Kernels before 6.5 take a backward edge only out of a jump: block placement would let a loop's last instruction fall into its first.
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -mllvm -disable-block-placement -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell gcc -print-multiarch 2>/dev/null)
 EXTENSION := src/fairlead/_native/_ext.abi3.so
-EXTENSION_SOURCES := setup.py bpf/abi.h $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
+EXTENSION_SOURCES := setup.py $(wildcard bpf/abi*.h) $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready build bpf bpf-flags ext tools kernels demo test soak fuzz check bench coverage requirements clean
+.PHONY: help setup ready build bpf bpf-flags ext tools kernels man demo test soak fuzz check bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ kernels: setup ## boot Debian's other kernels in QEMU: real VLANs, bonds, the ke
 	@scripts/setup.sh kernels
 	@FAIRLEAD_KERNELS=all $(PYTHON) -m pytest -rA tests/kernels
 
+man: ready ## make the manual pages from the commands: build/man
+	@$(PYTHON) scripts/man.py build/man
+
 demo: setup ## real HTTP requests through a lab, a backend dies and comes back (DOWN=1: tear the lab down afterwards)
 	@$(PYTHON) -m fairlead.lab.demo $(if $(DOWN),--down)
 
@@ -87,8 +90,8 @@ test: setup ## everything, as root, one pytest run
 	@scripts/setup.sh kernels || true
 	@$(PYTHON) -m pytest tests
 
-soak: setup ## restarts, crashes and program replacements under traffic, for long (N=1000 replacements, SEED=... to repeat a run)
-	@$(PYTHON) -m tests.lab.soak $(or $(N),1000) $(SEED)
+soak: setup ## an hour under traffic, churn, outages of what takes events, restarts and kills (TIME=3600 seconds, SEED=... of a run)
+	@$(PYTHON) -m tests.lab.soak $(or $(TIME),3600) $(SEED)
 
 fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
 	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)
@@ -99,7 +102,7 @@ check: ready ## what needs no root: formats, warnings, types, layers, pure tests
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/unit tests/wire
-	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o
+	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o $(OBJECTS)/twin.bpf.o
 
 bench: setup ## measure the data plane; rewrites bench/RESULTS.md and bench/results.json
 	@$(PYTHON) -m bench

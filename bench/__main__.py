@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import bgp_cases, check_cases, control_cases, packet_cases, results, site_cases, wire_cases
+from bench import bgp_cases, check_cases, control_cases, log_cases, metrics_cases, packet_cases, results, site_cases, wire_cases
 
 
 def machine() -> str:
@@ -49,6 +49,8 @@ def main() -> int:
         control_cases.figures(runs * 2, args.only),
         check_cases.figures(runs, args.only),
         bgp_cases.figures(runs, args.only),
+        log_cases.figures(runs, args.only),
+        metrics_cases.figures(runs, args.only),
         site_cases.figures(runs, args.only, quick=args.quick),
     ):
         print(

@@ -56,6 +56,9 @@ def prepare(plane: Plane, scene: Scene, pins: Path) -> None:
     links = [Link(LO, "lo", OWN_MAC, True, 65536), Link(SECOND, "bench0", SECOND_MAC, True, 1500)]
     plane.reconciler.set_links(links)
     plane.resolve(scene.paths)
+    plane.kernel.sources.want(plane.config.blocked, counted=plane.config.count_prefixes)
+    if plane.kernel.outdated():
+        plane.kernel.replace_programs()
     open_ports(pins)
 
 

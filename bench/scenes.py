@@ -176,6 +176,29 @@ def tunnels() -> Scene:
     return Scene(text, (*cases, inner6, million, too_big))
 
 
+def basic(*lines: str) -> str:
+    """One VIP of each family, and these lines."""
+    services = f"[{{virtual: {V4}, servers: [{BACKENDS4}], policy: {{80/tcp*: }}}}"
+    return "\n".join([f'services: {services}, {{virtual: "{V6}", servers: [{BACKENDS6}], policy: {{80/tcp*: }}}}]', *lines])
+
+
+def blocks() -> Scene:
+    """4,000 blocked prefixes. The wrapper's sixth and eighth source are 117.96.21.23 and 215.83.132.83."""
+    narrow = [f"11.{n >> 8}.{n & 255}.0/24" for n in range(1999)] + ["215.83.132.0/24"]
+    every = ", ".join([*narrow, *(f'"2001:db8:bad:{n:x}::/64"' for n in range(2000))])
+    from_others = (ack4(V4), tcp6(V6, 80, "A", src=BLANK6, sport=0))
+    known = [Case(f"4,000 blocked prefixes, another source, IPv{4 + 2 * n}", packet) for n, packet in enumerate(from_others)]
+    return Scene(basic(f"block: [{every}]"), (*known, Case("blocked source, IPv4", ack4(V4), mask=7, verdict="blocked")))
+
+
+def counted() -> Scene:
+    """Packets are counted by where they come from."""
+    six = tcp6(V6, 80, "A", src=BLANK6, sport=0)
+    million = Case("sources counted, 1 M flows, random", ack4(V4), Pick.RANDOM, MILLION, warm=1)
+    known = Case("sources counted, L2, TCP, IPv4, established", ack4(V4))
+    return Scene(basic("count-prefixes: true"), (known, Case("sources counted, L2, TCP, IPv6, established", six), million))
+
+
 def many_services(number: int) -> Scene:
     """So many VIPs in a row, two backends each."""
     lines = [f"  - {{virtual: 198.18.{n >> 8}.{n & 255}, servers: all, policy: {{80/tcp*: }}}}" for n in range(number)]
@@ -188,6 +211,6 @@ def many_services(number: int) -> Scene:
 
 def scenes(only: str) -> list[Scene]:
     """Those that have a case whose name contains `only`; the others are not even configured."""
-    found = [BASIC, tunnels(), *(many_services(n) for n in (1, 100, 4096))]
+    found = [BASIC, tunnels(), blocks(), counted(), *(many_services(n) for n in (1, 100, 4096))]
     wanted = [replace(scene, cases=tuple(c for c in scene.cases if only in c.name)) for scene in found]
     return [scene for scene in wanted if scene.cases]

@@ -198,6 +198,8 @@ struct fragment {
 
 #define FRAGMENT_LIFETIME 32 /* windows, of half a second to a second each: senders reuse ids faster than RFC 791 assumes */
 
+#include "abi_sources.h"
+
 /* ---- counters: one cell per (CPU, destination id) and one tally per (CPU, verdict). The kernel only adds; nobody zeroes. ---- */
 
 struct cell {
@@ -286,6 +288,39 @@ struct options {
 	__u32 window_shift; /* jiffies >> window_shift is a limiter's window */
 	__u32 probe_mark; /* mark of a probe: this, already shifted, | destination id */
 	__u32 reject_limit; /* RSTs and port unreachables for unknown ports, per CPU and window */
+	__u32 sources; /* what is asked of a packet's source: SOURCES_*, 0 for nothing */
+	__u32 source_regions; /* of `sources4`: a power of two */
+};
+
+/*
+ * ---- trace: what the twin notes of one packet; a global of its own, no table. User space clears it before each packet. Zero: the
+ * packet did not come so far. ----
+ */
+
+#define TRACE_VIP 1 /* its address is a VIP */
+#define TRACE_FOLLOWED 2 /* the flow entry said where to */
+#define TRACE_CHOSEN 4 /* the slot did */
+#define TRACE_FRAGMENT 8 /* a later fragment: `fragment` says what its first one is known by */
+#define TRACE_GIVEN 16 /* set by user space: `first` is what stands there */
+
+struct trace {
+	__u64 word; /* the flow entry found, 0: none */
+	__u64 next; /* what would be written in its place, or entered; 0: nothing */
+	__u64 now; /* jiffies when it was looked for */
+	__u64 entry_live; /* of the destination that the entry names */
+	__u64 service_live; /* of the service whose slot was read */
+	__u64 live; /* of the destination that it goes to */
+	__u32 destination; /* its id */
+	__u32 service; /* service.id */
+	__u32 service_l4;
+	__u32 slot;
+	__u32 length; /* what the verdict is charged with, bytes */
+	__u32 verdict; /* + VERDICT_BASE */
+	__u32 tails; /* bit n: it went through tail program n */
+	__u32 flags; /* TRACE_* */
+	__u32 first; /* struct fragment of the first fragment: destination, */
+	__u32 first_seen; /* and seen */
+	__u8 fragment[40]; /* struct fragment_key */
 };
 
 /*
@@ -327,6 +362,7 @@ enum verdict {
 	DROP_NO_HEADROOM = -13, /* the driver left no room for the outer header */
 	DROP_NO_REDIRECT = -14, /* the egress interface is not in the device map */
 	DROP_TAIL_CALL = -15, /* a tail call failed: the generation is broken */
+	DROP_BLOCKED = -16, /* its source is in a blocked prefix */
 };
 
 #ifndef FAIRLEAD_CDEF
@@ -345,7 +381,8 @@ _Static_assert(sizeof(struct limiter) == 16, "limiter");
 _Static_assert(sizeof(struct settings) == 64, "settings");
 _Static_assert(sizeof(struct registry) == 64, "registry");
 _Static_assert(sizeof(struct meta) == 128, "meta");
-_Static_assert(sizeof(struct options) == 112, "options");
+_Static_assert(sizeof(struct options) == 120, "options");
+_Static_assert(sizeof(struct trace) == 128, "trace");
 #endif
 
 #endif

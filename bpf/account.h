@@ -9,6 +9,7 @@
 #include "config.h"
 #include "maps.h"
 #include "parse.h"
+#include "trace.h"
 
 static __always_inline struct cell *cell_of(__u32 id)
 {
@@ -20,7 +21,7 @@ static __always_inline struct cell *cell_of(__u32 id)
 /* What became of a packet of `length` bytes for this destination: counted there if it was sent. */
 static __always_inline enum verdict counted(enum verdict verdict, __u32 id, __u32 length)
 {
-	struct cell *cell = (int)verdict < 0 ? NULL : cell_of(id);
+	struct cell *cell = DRY || (int)verdict < 0 ? NULL : cell_of(id);
 
 	if (cell) {
 		cell->packets++;
@@ -32,7 +33,7 @@ static __always_inline enum verdict counted(enum verdict verdict, __u32 id, __u3
 /* A flow entry was made for this destination. */
 static __always_inline void count_flow(__u32 id)
 {
-	struct cell *cell = cell_of(id);
+	struct cell *cell = DRY ? NULL : cell_of(id);
 
 	if (cell)
 		cell->flows++;
@@ -51,8 +52,9 @@ static __always_inline int xdp_action(enum verdict verdict)
 static __always_inline int finish(enum verdict verdict, __u32 length)
 {
 	__u32 index = bpf_get_smp_processor_id() * VERDICT_ROWS + (__u32)((int)verdict + VERDICT_BASE);
-	struct tally *tally = bpf_map_lookup_elem(&verdicts, &index);
+	struct tally *tally = DRY ? NULL : bpf_map_lookup_elem(&verdicts, &index);
 
+	note_end(verdict, length);
 	if (tally) {
 		tally->packets++;
 		tally->bytes += length;
@@ -60,13 +62,15 @@ static __always_inline int finish(enum verdict verdict, __u32 length)
 	return xdp_action(verdict);
 }
 
-/* True while fewer than `most` answers of this kind left this CPU in the present window. */
+/* True while fewer than `most` answers of this kind left this CPU in the present window; the twin, which answers nobody, has no limit. */
 static __always_inline bool within_limit(enum limit kind, __u32 most)
 {
 	__u32 index = bpf_get_smp_processor_id() * LIMITS + kind;
-	struct limiter *row = bpf_map_lookup_elem(&limits, &index);
+	struct limiter *row = DRY ? NULL : bpf_map_lookup_elem(&limits, &index);
 	__u64 window = bpf_jiffies64() >> options.window_shift;
 
+	if (DRY)
+		return true;
 	if (!row)
 		return false;
 	if (row->window != window) {

@@ -35,17 +35,25 @@ static __always_inline int decide(struct packet *p, struct choice *c, const bool
 
 	if (unlikely(!find_flow(p, &f, v6)))
 		return DROP_NO_SERVICE;
+	if (DRY && look_only && trace.destination) { /* decided before: the live programs find it in the table */
+		c->id = trace.destination;
+		c->live = trace.live;
+		return CHOSEN;
+	}
 	if (f.word) {
 		id = word_destination(f.word);
 		row = bpf_map_lookup_elem(&destinations, &id);
 		c->id = id;
 		c->live = row ? READ_ONCE(row->live) : 0;
+		note_named(c->live);
 		if (likely(c->live && serves(row, p, v6))) {
 			next = look_only ? !has_expired(&f) : next_word(p, &f, c->live);
 			if (unlikely(!look_only && next && next != f.word))
 				update_flow(p, &f, next, v6);
-			if (likely(next))
+			if (likely(next)) {
+				note_choice(c->id, c->live, TRACE_FOLLOWED);
 				return CHOSEN;
+			}
 			if (!look_only && resets(p, &f, c->live))
 				return RESET;
 		} else if (c->live) {
@@ -57,6 +65,7 @@ static __always_inline int decide(struct packet *p, struct choice *c, const bool
 		return chosen;
 	c->id = id;
 	c->live = READ_ONCE(row->live);
+	note_choice(id, c->live, TRACE_CHOSEN);
 	if (!look_only && track && remember(p, &f, id, v6))
 		count_flow(id);
 	return CHOSEN;
@@ -81,6 +90,7 @@ static __always_inline int decide_rare(struct packet *p, struct choice *c, const
 /* The tail that turns this packet into an answer. If it is not there the generation is broken, and that is said. */
 static __always_inline enum verdict answer(struct xdp_md *ctx, __u32 tail)
 {
+	note_tail(tail);
 	bpf_tail_call(ctx, &tails, tail);
 	return DROP_TAIL_CALL;
 }

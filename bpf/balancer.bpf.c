@@ -10,6 +10,7 @@
 #include "accept.h"
 #include "account.h"
 #include "balance.h"
+#include "block.h"
 #include "forward.h"
 #include "parse.h"
 #include "rare.h"
@@ -64,6 +65,8 @@ static __always_inline enum verdict receive(struct xdp_md *ctx, struct packet *p
 	}
 	if (!may_be_vip(p, v6))
 		return PASS_NOT_A_VIP;
+	if (unlikely(refuses_source(p, v6)))
+		return DROP_BLOCKED;
 	if (likely(step == STEP_BALANCE))
 		return balance(ctx, p, data, end, v6);
 	if (step == STEP_MALFORMED)

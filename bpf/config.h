@@ -9,4 +9,12 @@
 
 const volatile struct options options = {};
 
+/*
+ * 1 in the twin (twin.bpf.c), which is these very programs with every write compiled out. A constant of the compiler, not an option: the
+ * live programs would load an option wherever it is asked for, even where the verifier then removes what it rules out.
+ */
+#ifndef DRY
+#define DRY 0
+#endif
+
 #endif

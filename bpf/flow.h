@@ -103,6 +103,7 @@ static __always_inline bool find_flow(struct packet *p, struct flow *f, const bo
 	}
 	/* The clock after the word: what another CPU has just stamped must not lie in the future, which would look very old. */
 	f->now = bpf_jiffies64();
+	note_entry(f->word, f->now);
 	return true;
 }
 
@@ -114,7 +115,8 @@ static __always_inline void update_flow(const struct packet *p, const struct flo
 {
 	bool first = true;
 
-	for (__u32 way = 0; way < FLOW_WAYS; way++) {
+	note_next(next);
+	for (__u32 way = 0; !DRY && way < FLOW_WAYS; way++) {
 		__u64 word = READ_ONCE(f->bucket->word[way]);
 		__u32 id = word_destination(word);
 		struct destination *row;
@@ -241,7 +243,8 @@ static __always_inline bool remember(const struct packet *p, const struct flow *
 	/* Judged again, by the copy that the exchange will compare and by a later clock: the choice was made on earlier ones. */
 	if (!readiness(was, bpf_jiffies64(), timeouts))
 		return false;
-	return __sync_val_compare_and_swap(&f->bucket->word[way], was, word) == was;
+	note_next(word);
+	return DRY || __sync_val_compare_and_swap(&f->bucket->word[way], was, word) == was;
 }
 
 #endif

@@ -27,8 +27,23 @@ static __always_inline void remember_fragment(const struct packet *p, const stru
 	struct fragment value = {.destination = destination, .seen = bpf_jiffies64() >> options.window_shift};
 	struct fragment_key key;
 
+	if (DRY)
+		return;
 	fragment_key(&key, p, r, v6);
 	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+}
+
+/*
+ * What the first fragment has left. A look-up by a program makes an entry younger (an LRU hash's), so the twin notes the key, and is run
+ * again with what user space found there.
+ */
+static __always_inline struct fragment *first_of(const struct fragment_key *key)
+{
+	if (!DRY)
+		return bpf_map_lookup_elem(&fragments, key);
+	__builtin_memcpy(trace.fragment, key, sizeof(*key));
+	note(TRACE_FRAGMENT);
+	return trace.flags & TRACE_GIVEN ? (void *)&trace.first : NULL;
 }
 
 /* The destination that the first fragment went to, if it still serves the VIP. */
@@ -40,7 +55,7 @@ static __always_inline bool follow_fragment(const struct packet *p, const struct
 	__u32 id;
 
 	fragment_key(&key, p, r, v6);
-	first = bpf_map_lookup_elem(&fragments, &key);
+	first = first_of(&key);
 	if (!first || (__u32)(bpf_jiffies64() >> options.window_shift) - first->seen > FRAGMENT_LIFETIME)
 		return false;
 	id = first->destination;

@@ -25,6 +25,8 @@ static __always_inline enum verdict balance_rare(struct xdp_md *ctx, struct pack
 		return DROP_FRAGMENT;
 	if (decided != CHOSEN)
 		return refuse(ctx, decided);
+	if (DRY && r->later)
+		note_choice(c.id, c.live, 0);
 	hop = next_hop(c.live);
 	if (!hop)
 		return DROP_NO_NEXT_HOP;

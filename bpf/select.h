@@ -9,6 +9,7 @@
 #include "hash.h"
 #include "maps.h"
 #include "parse.h"
+#include "trace.h"
 
 /* The bitmap keeps packets for everybody else off the tables; a false positive is found out by find_service(). */
 static __always_inline bool may_be_vip(const struct packet *p, const bool v6)
@@ -46,6 +47,8 @@ static __always_inline struct service *find_service(const struct packet *p, __u3
 	struct service *row;
 
 	service_places(high, low, l4, options.service_mask, &first, &second);
+	if (DRY && (service_at(first, high, low, l4) || service_at(second, high, low, l4)))
+		note(TRACE_VIP);
 	row = service_at(first, high, low, l4);
 	return row ? row : service_at(second, high, low, l4);
 }
@@ -103,12 +106,14 @@ static __always_inline int choose(const struct packet *p, struct destination **c
 		return service->live >> SERVICE_FLAG_SHIFT & SERVICE_REJECT ? REJECT : DROP_NO_SERVICE;
 	}
 	live = READ_ONCE(service->live);
+	note_service(service, live);
 	size = live >> SERVICE_SIZE_SHIFT & ((1 << SERVICE_SIZE_BITS) - 1);
 	if (!size)
 		return DROP_NO_BACKEND;
 	if (live >> SERVICE_FLAG_SHIFT & SERVICE_UNTRACKED)
 		*track = false;
 	slot = slot_of(p, live >> SERVICE_FLAG_SHIFT, size, v6);
+	note_slot(slot);
 	element = (live & ((1 << SERVICE_BASE_BITS) - 1)) + slot / SLOTS_PER_ELEMENT;
 	row = bpf_map_lookup_elem(&slots, &element);
 	if (!row)

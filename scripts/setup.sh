@@ -7,7 +7,7 @@
 #   setup.sh dry        say what the other parts would do; change nothing
 #
 # No package here brings a service that its installation starts or enables (tests/repo/test_setup.py reads their scripts); what does,
-# BIRD, FRR, GoBGP, nginx and NSD for the lab, is unpacked privately into .tools by scripts/tools.sh and never installed.
+# BIRD, FRR, GoBGP, nginx, NSD and Prometheus for the lab, is unpacked privately into .tools by scripts/tools.sh and never installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -153,7 +153,7 @@ dry() {
 		say "virtual environment: $VENV, of ${python:-the python3 that the packages bring}"
 	fi
 	say "Python packages, into $VENV only: $(sed -nE 's/^([A-Za-z0-9_.-]+==[^ ]+) .*/\1/p' requirements.txt requirements-dev.txt | sort -fu | paste -sd ' ')"
-	say "unpacked into .tools, not installed: BIRD, FRR, GoBGP, nginx and NSD for the lab; busybox, kmod and Debian kernels for make test"
+	say "unpacked into .tools, not installed: BIRD, FRR, GoBGP, nginx, NSD and Prometheus for the lab; busybox, kmod and Debian kernels for make test"
 	[ ! -x scripts/tools.sh ] || DRY=1 scripts/tools.sh
 	say "no service is started or enabled, no setting of the system is changed"
 }

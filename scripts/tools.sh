@@ -1,7 +1,7 @@
 #!/bin/sh
-# Put BIRD, FRR, GoBGP, nginx and NSD, which only the lab and its tests use, under .tools/ as plain files: `apt-get download` and
-# `dpkg-deb -x`, so that no package is installed, no user made and no service known to the system, let alone started. Only shared
-# libraries that they lack are installed. A second run does nothing. DRY=1 prints what would be done.
+# Put BIRD, FRR, GoBGP, nginx, NSD and Prometheus, which only the lab and its tests use, under .tools/ as plain files: `apt-get
+# download` and `dpkg-deb -x`, so that no package is installed, no user made and no service known to the system, let alone started.
+# Only shared libraries that they lack are installed. A second run does nothing. DRY=1 prints what would be done.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -85,4 +85,5 @@ fetch frr usr/lib/frr/bgpd frr libyang2 libc-ares2
 fetch gobgp usr/bin/gobgpd gobgpd
 fetch nginx usr/sbin/nginx nginx
 fetch nsd usr/sbin/nsd nsd
+fetch prometheus usr/bin/promtool prometheus
 libraries

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from fairlead import preflight
 from fairlead.adapters import system
-from fairlead.adapters.http import Question
+from fairlead.adapters.http import Call, Question, Word
+from fairlead.blocking import Blocking
 from fairlead.core import keys
 from fairlead.core.notes import notes
 from fairlead.errors import FairleadError, Refused
@@ -17,12 +18,26 @@ from fairlead.model import Change, Config
 from fairlead.parts import Parts
 from fairlead.reconcile import PassResult
 
+_WORDS = (
+    Word("path", "what the configuration is called in positions", example="/etc/fairlead/fairlead.yaml"),
+    Word("max-moved", "refuse if more percent of the slots or flows would move", example="1%"),
+)
+
 
 class Changes:
     """One at a time: `parts.changing` is held from the first look at the file to the end of the pass."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, blocking: Blocking) -> None:
         self._parts = parts
+        self._blocking = blocking
+
+    def calls(self) -> dict[str, Call]:
+        """What of this the API serves, besides `reload`."""
+        body = "a configuration, as `fairlead run` reads it"
+        return {
+            "POST /v1/plan": Call(self.plan, "What a configuration would do; nothing changes", Change, _WORDS, body),
+            "POST /v1/apply": Call(self.apply, "Work by a configuration from now on", Change, _WORDS, body),
+        }
 
     async def reload(self) -> str:
         """Read the configuration again and work by it; on any problem the running one stays, and the error says why."""
@@ -34,6 +49,8 @@ class Changes:
                 changed = config != parts.config
                 if changed:
                     await self._put(config, parts.options.config)
+                else:
+                    await parts.serving.follow(config.api)  # its files may say something else
             except FairleadError as e:
                 parts.log(ReloadRefused(parts.options.config, str(e)))
                 raise
@@ -79,6 +96,7 @@ class Changes:
         other = keys.derive(preflight.secret(config)) != parts.keys
         problems = [preflight.OTHER_KEY] if other else []
         problems += preflight.geometry_problems(parts.kernel.geometry, config)
+        problems += await parts.serving.problems(config.api)
         await parts.network.read_links()
         await preflight.require(parts.network, config, parts.names(config), parts.options.bpffs, problems)
         return config
@@ -114,6 +132,8 @@ class Changes:
         await parts.watch()
         await parts.presence.look_after_plumbing(config, parts.managed())
         parts.speak(config)
+        await parts.serving.follow(config.api)
+        await self._blocking.work()
         parts.changed()
         return result
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
-from fairlead import succession
+from fairlead import render, succession
 from fairlead._native import layout_hash
 from fairlead.adapters import system
 from fairlead.adapters.http import Call
+from fairlead.blocking import Blocking
 from fairlead.changes import Changes
 from fairlead.core import keys, overrides
+from fairlead.explaining import Explaining
 from fairlead.leaving import Leaving
 from fairlead.model import Status, VerdictStatus
 from fairlead.overriding import Overriding
 from fairlead.parts import Parts
+from fairlead.scraping import Scraping
+from fairlead.streaming import Streaming
 
 
 class Commands:
@@ -21,22 +27,17 @@ class Commands:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.changes = Changes(parts)
+        self.blocking = Blocking(parts)
+        self.changes = Changes(parts, self.blocking)
         self.overriding = Overriding(parts)
         self.leaving = Leaving(parts)
+        self.streaming = Streaming(parts.log, self.status)
 
     def calls(self) -> dict[str, Call]:
         """What the API serves beside the plain verbs."""
-        return {
-            "POST /v1/plan": self.changes.plan,
-            "POST /v1/apply": self.changes.apply,
-            "POST /v1/override": self.overriding.override,
-            "POST /v1/clear": self.overriding.clear,
-            "GET /v1/flows": self.overriding.flows,
-            "POST /v1/drain": self.leaving.drain,
-            "POST /v1/undrain": self.leaving.undrain,
-            "GET /v1/bgp": self.leaving.bgp,
-        }
+        scraping = Scraping(self.status, lambda: self._parts.config.compat)
+        of = (self.changes, self.overriding, self.leaving, self.blocking, scraping, self.streaming, Explaining(self._parts))
+        return {name: call for each in of for name, call in each.calls().items()}
 
     async def restart(self) -> str:
         """Hand over to what is installed now, in this process: it adopts all that there is. Refused if it could not."""
@@ -56,8 +57,8 @@ class Commands:
         parts = self._parts
         flows = await asyncio.to_thread(parts.kernel.flow_counts)
         report = await parts.reconciler.survey(parts.kernel.counters, flows)
-        names = parts.kernel.layout.verdict_names()
-        return Status(
+        names, actions = parts.kernel.layout.verdict_names(), parts.kernel.layout.verdict_actions()
+        found = Status(
             version=system.version(),
             started=parts.started,
             config=parts.source,
@@ -66,7 +67,7 @@ class Commands:
             vips=report.vips,
             services=report.services,
             peers=parts.speaker.status(),
-            verdicts={names[n]: VerdictStatus(*v) for n, v in sorted(parts.kernel.verdicts().items()) if n in names},
+            verdicts={names[n]: VerdictStatus(*v, actions[n]) for n, v in sorted(parts.kernel.verdicts().items()) if n in names},
             tables=report.tables,
             tables_hash=report.tables_hash,
             repairs=report.repairs,
@@ -77,4 +78,11 @@ class Commands:
             memory=sum(table.bytes for table in report.tables),
             drained="" if parts.drained is None else overrides.away(parts.drained),
             leaving=parts.drained is not None and parts.reconciler.offered(),
+            at=time.time(),
+            work=await parts.working(),
+            sinks=parts.log.status(),
+            failures=report.warnings,
+            blocks=len(self.blocking.wanted()),
         )
+        problems = await asyncio.to_thread(render.troubles, found, found.at)  # a look at every backend
+        return replace(found, problems=tuple(problems))

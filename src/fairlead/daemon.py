@@ -11,8 +11,6 @@ periods) runs in threads, all else in the one event loop. A bug ends the process
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import sys
 import time
 from dataclasses import replace
@@ -22,7 +20,7 @@ from fairlead import preflight, succession
 from fairlead._native import maglev, rendezvous
 from fairlead.adapters import system
 from fairlead.adapters.bgp_tcp import Speaker
-from fairlead.adapters.http import Handlers, Server, application
+from fairlead.adapters.http import Handlers, Kept
 from fairlead.adapters.kept import KeptTotals
 from fairlead.adapters.kernel import Kernel
 from fairlead.adapters.log import Log
@@ -35,19 +33,21 @@ from fairlead.commands import Commands
 from fairlead.core import keys
 from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
-from fairlead.errors import FairleadError, Refused
-from fairlead.events import HandedOver, OperationFailed, Started, Stopped, Warned
+from fairlead.errors import Refused
+from fairlead.events import HandedOver, Started, Stopped, Warned
+from fairlead.jobs import Jobs, Wakes
 from fairlead.leaving import remembered
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
-from fairlead.pulse import Pulse, interval
+from fairlead.pulse import Pulse
 from fairlead.rehearse import Rehearsing
+from fairlead.serving import Serving
+from fairlead.sinks import Sinks
 from fairlead.succession import Legacy
 
-VERIFY_EVERY = 60.0  # seconds; probe plumbing is looked after at the same pace
-LOOK_EVERY = 0.5  # seconds between two looks whether our programs are still on the interfaces; link events bring more
 RESOLVE_WITHIN = 0.5  # seconds
+LAST_WORDS = 1.0  # seconds for the log to leave, at the end; what a cluster has not taken by then waits on disk
 
 
 def run_daemon(options: Options) -> int:
@@ -72,9 +72,9 @@ class Daemon:
     reconciler: Rehearsing
     prober: Prober
     speaker: Speaker
-    server: Server
     parts: Parts
     commands: Commands
+    jobs: Jobs
 
     def __init__(self, options: Options, log: Log, legacy: Legacy | None = None) -> None:
         self.options = options
@@ -85,24 +85,23 @@ class Daemon:
         self.keys = keys.derive(preflight.secret(self.config))
         self.instance = system.Instance()
         self.started = time.time()
-        self._wake = asyncio.Event()
-        self._plumb = asyncio.Event()
-        self._rubbish = asyncio.Event()
-        self._links = asyncio.Event()
-        self._reloads = asyncio.Event()
+        self.wakes = Wakes()
+        self.sinks = Sinks(log, options.state)
         self.ending = Ending(log, options.confirm)
-        self.network = Network(self._network_changed, self._plumb.set, log)
+        self.network = Network(self.wakes.network, self.wakes.plumb.set, log)
         self.totals = KeptTotals(options.state, options.bpffs)
         self.presence = Presence(self.network, log, Offloads(options.state), generic=options.generic)
         self.underlay = Underlay(log)
-        self.pulse = Pulse(self._wake.set, lambda: self.reconciler.breathed, system.notify)
+        self.pulse = Pulse(self.wakes.facts.set, lambda: self.reconciler.breathed, system.notify)
         self.store = Overrides(options.state)
+        self.serving = Serving(options.socket, log, time.monotonic)
 
     # --------------------------------------------------------------------------------------------------------------- whole life
 
     async def run(self) -> int:
         """Start, serve, stop. FairleadError if it could not start; nothing is left behind then."""
-        self.ending.take_signals(self._reloads.set)
+        self.sinks.follow(self.config)
+        self.ending.take_signals(self.wakes.reloads.set)
         succession.release_signals()
         await self.network.open()
         try:
@@ -114,6 +113,7 @@ class Daemon:
         finally:
             await self.network.close()
             self.instance.release()
+            await self.sinks.close(LAST_WORDS)
         if self.ending.bug is not None:
             raise self.ending.bug
         return 1 if self.ending.detach else 0
@@ -149,10 +149,11 @@ class Daemon:
         self.reconciler = Rehearsing(
             self.kernel, keys=self.keys, log=self.log, **clocks, maglev=maglev, rendezvous=rendezvous, announce=told, keep=keep
         )
-        self.reconciler.wake = self._wake.set
+        self.reconciler.wake = self.wakes.facts.set
         self.parts = self._parts(router_id)
         self.commands = Commands(self.parts)
         self.prober = Prober(self.parts.probed)
+        self.jobs = Jobs(self.parts, self.commands, self.prober, self.pulse, self.wakes)
         kept = self.totals.load(adopted=self.kernel.adopted)
         self.reconciler.adopt({ip_address(vip) for vip in self.legacy.announced}, kept)
         self.reconciler.set_config(self.parts.overlaid(self.config))
@@ -160,21 +161,18 @@ class Daemon:
         await self.parts.watch()
         if self.kernel.adopted:  # traffic flows: do not take a path away only because its neighbour is asked for the first time
             await self.network.settle(RESOLVE_WITHIN)
-        self._take_facts()
+        self.jobs.take_facts()
         await self.reconciler.run_pass()
-        if self.kernel.adopted:
+        await self.commands.blocking.start()
+        if self.kernel.outdated():  # adopted, or made before it was known what to ask of a packet's source
             await self.parts.replace_programs()
         await self.presence.attach(self.kernel, self.parts.managed(), self.config.attach_delay)
         await self.presence.look_after_plumbing(self.config, self.parts.managed())
         self.prober.set(self.reconciler.targets())
         of = self.commands
         reload, confirm = of.changes.reload, self.ending.confirm
-        handlers = Handlers(of.status, self.log.recent, reload, confirm, of.reattach, of.restart, of.calls())
-        self.server = Server(self.options.socket, application(handlers), self.legacy.api)
-        try:
-            await self.server.start()
-        except OSError as e:
-            raise Refused([f"cannot listen on {self.options.socket}: {e.strerror or e}"]) from None
+        handlers = Handlers(of.status, self.log.recent, reload, confirm, of.reattach, of.restart, of.calls(), system.version())
+        await self.serving.start(handlers, Kept(self.legacy.api, self.legacy.listening), self.config.api)
         self.parts.speak(self.config)
         self.parts.warn()
 
@@ -192,27 +190,19 @@ class Daemon:
             self.underlay,
             self.speaker,
             router_id,
-            self._network_changed,
+            self.wakes.network,
             self.ending,
             self.options.config,
             self.store,
             *remembered(self.store, self.presence),
+            follow=self.sinks.follow,
+            serving=self.serving,
         )
 
     async def _serve(self) -> None:
         """Everything that goes on until the daemon is told to stop."""
-        jobs = (
-            self._passes,
-            self._following,
-            self._collecting,
-            self._upkeep,
-            self._sweeping,
-            self._plumbing,
-            self._follow_reloads,
-            self._beating,
-            self.ending.await_confirmation,
-        )
-        self._wake.set()
+        jobs = (*self.jobs.all(), self.ending.await_confirmation)
+        self.wakes.facts.set()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(job()) for job in jobs]
@@ -232,13 +222,15 @@ class Daemon:
         await self.speaker.close(f"fairlead stopped: {self.ending.why}")
         self.underlay.close()
         await self.prober.close()
-        await self.server.close()
+        if not self.ending.detach:
+            self.log(Stopped(self.ending.why))
+        self.log.end()
+        await self.commands.streaming.close()
+        await self.serving.close()
         await self._let_go()
         if self.ending.detach:
             await self.presence.take_down(self.options.bpffs)
             self.totals.remove()
-        else:
-            self.log(Stopped(self.ending.why))
 
     async def _hand_over(self) -> None:
         """End all that is ours alone; what others hold on to goes to the successor as it is."""
@@ -248,94 +240,17 @@ class Daemon:
         self.underlay.close()
         await self.prober.close()
         sessions = await self.speaker.hand_over()
-        api = await self.server.keep()
-        await self.server.close()
+        self.log.end()
+        await self.commands.streaming.close()
+        kept = await self.serving.keep()
+        await self.serving.close()
         lock, name = self.kernel.keep_lock(), self.instance.keep()
         await self._let_go()
         announced = tuple(str(route.prefix.network_address) for route in self.reconciler.routes())
-        descriptors = (lock, name, api, *(session["descriptor"] for session in sessions))
-        self.will = Legacy(lock, name, api, announced, tuple(sessions), descriptors)
+        numbers = (kept.api, *(number for _, _, number in kept.listening), *(session["descriptor"] for session in sessions))
+        self.will = Legacy(lock, name, kept.api, announced, tuple(sessions), (lock, name, *numbers), kept.listening)
 
     async def _let_go(self) -> None:
         """Close the kernel's objects, but not under a thread that still works on them: cancelling its job did not stop it."""
         await asyncio.get_running_loop().shutdown_default_executor()
         self.kernel.close()
-
-    # -------------------------------------------------------------------------------------------------------------------- facts
-
-    def _network_changed(self) -> None:
-        self._wake.set()
-        self._links.set()
-
-    def _take_facts(self) -> None:
-        self.reconciler.set_links(self.parts.managed())
-        self.reconciler.set_paths(self.network.paths())
-
-    # --------------------------------------------------------------------------------------------------------------------- jobs
-
-    async def _passes(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._take_facts()
-            await self.reconciler.run_pass()
-            self.pulse.passed()
-            if self.reconciler.settled():
-                self.speaker.settle()
-            self.prober.set(self.reconciler.targets())
-            self._rubbish.set()
-
-    async def _following(self) -> None:
-        """An interface came, went, was made anew, joined or left a bond, is named no longer, or lost its program."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._links.wait()
-            self._links.clear()
-            try:
-                complete = await self.presence.complete(self.kernel, self.parts.managed())
-            except FairleadError:  # a link that goes while we look
-                complete = False
-            if not complete:
-                await self.parts.watch()
-                await self.presence.follow(self.kernel, self.parts.managed(), self.parts.config.attach_delay)
-                self._wake.set()
-
-    async def _beating(self) -> None:
-        await self.pulse.beat(interval(os.environ))
-
-    async def _collecting(self) -> None:
-        """Free what passes have unpointed; grace periods are long, so passes go on meanwhile."""
-        while True:
-            await self._rubbish.wait()
-            self._rubbish.clear()
-            await self.reconciler.collect()
-
-    async def _upkeep(self) -> None:
-        while True:
-            await asyncio.sleep(VERIFY_EVERY)
-            await self.reconciler.verify()
-            self._plumb.set()
-
-    async def _sweeping(self) -> None:
-        """Clear expired flows each quarter of the time in which a fine tick comes round again."""
-        geometry = self.kernel.geometry
-        while True:
-            await asyncio.sleep((64 << geometry.fine_shift) / geometry.hz)
-            try:
-                await asyncio.to_thread(self.kernel.sweep, self.reconciler.owned())
-            except FairleadError as e:
-                self.log(OperationFailed("clear expired flows", str(e)))
-
-    async def _plumbing(self) -> None:
-        while True:
-            await self._plumb.wait()
-            self._plumb.clear()
-            await self.presence.look_after_plumbing(self.parts.config, self.parts.managed())
-
-    async def _follow_reloads(self) -> None:
-        while True:
-            await self._reloads.wait()
-            self._reloads.clear()
-            with contextlib.suppress(FairleadError):  # it is in the log
-                await self.commands.changes.reload()

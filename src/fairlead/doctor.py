@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
 from fairlead import config as configuration
-from fairlead.adapters import machine, offloads, passwords, plumbing, system
+from fairlead.adapters import http, machine, offloads, passwords, plumbing, system
 from fairlead.adapters.netlink import RTN_LOCAL, Network
 from fairlead.core import doctor as judge
+from fairlead.core import doctor_api as judge_api
 from fairlead.core import doctor_bgp as judge_bgp
 from fairlead.errors import ConfigError, KernelError, Refused
-from fairlead.model import Address, Config, Link, Problem
+from fairlead.model import Address, Api, Config, Link, Problem
 from fairlead.model.machine import Finding, Level, Nic
 
 
@@ -75,7 +77,7 @@ async def examine(
     if config is not None:
         here = {a.ip for found in network.addresses().values() for a in found}
         findings += await filtered(network, await _devices(network, config)) if all_paths else []
-        findings += _speaking(config, here)
+        findings += _speaking(config, here) + await asyncio.to_thread(_serving, config.api)
     return findings
 
 
@@ -92,6 +94,19 @@ def _speaking(config: Config, here: Collection[Address]) -> list[Finding]:
             faults[path] = str(e)
     exposed = {peer.password_file for peer in config.peers if peer.password_file and passwords.exposed(peer.password_file)}
     return judge_bgp.port(config, here, taken) + judge_bgp.passwords(config, faults, exposed)
+
+
+def _serving(api: Api) -> list[Finding]:
+    """What the API over TCP needs; a daemon of ours that serves it already is in nobody's way."""
+    ours = machine.sockets(system.instance_owner())
+    taken = {port: [f.address for f in machine.listeners(port) if f.inode not in ours] for _, port in api.listen}
+    faults: Sequence[str] = ()
+    try:
+        http.read_access(api)
+    except Refused as e:
+        faults = e.reasons
+    exposed = {path for path in (api.token_file, api.key) if path and http.exposed(path)}
+    return judge_api.api(api, taken, faults, exposed)
 
 
 async def misfits(network: Network, config: Config, names: Sequence[str], bpffs: str) -> list[Finding]:

@@ -7,7 +7,7 @@ import contextlib
 import time
 from ipaddress import ip_address
 
-from fairlead.adapters.http import Question
+from fairlead.adapters.http import Call, Question, Word
 from fairlead.adapters.overrides import Overrides
 from fairlead.core.overrides import away
 from fairlead.errors import FairleadError, Refused
@@ -34,6 +34,15 @@ class Leaving:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    def calls(self) -> dict[str, Call]:
+        """What of this the API serves."""
+        peer = Word("peer", "the address of a neighbour: of no other then", example="10.0.0.1")
+        return {
+            "POST /v1/drain": Call(self.drain, "Send this balancer away from its routers"),
+            "POST /v1/undrain": Call(self.undrain, "Announce again whatever is up"),
+            "GET /v1/bgp": Call(self.bgp, "BGP: us and every neighbour", BgpStatus, (peer,)),
+        }
 
     def resume(self) -> None:
         """At the start: away is who was sent away, as far as that had got."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
-from fairlead.adapters.http import Question
+from fairlead.adapters.http import Call, Question, Word
 from fairlead.core import overrides
 from fairlead.core.flow_table import flow_table
 from fairlead.errors import Refused
@@ -16,6 +17,8 @@ from fairlead.model import Address, AdminState, FlowTable, Override, ServiceKey
 from fairlead.parts import Parts
 
 _HEAVIEST = 1000  # as in the configuration
+_BACKEND = Word("backend", "the address of a backend", example="10.1.0.11")
+_SERVICE = Word("service", "the name of a service, or its VIP, port and protocol", example="192.0.2.10:80/tcp")
 
 
 class Overriding:
@@ -23,6 +26,21 @@ class Overriding:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+
+    def calls(self) -> dict[str, Call]:
+        """What of this the API serves."""
+        states = tuple(each.value for each in AdminState)
+        state = Word("state", "what it is from now on; active takes the word back", choices=states)
+        weight = Word("weight", "its weight from now on", int, low=0, high=_HEAVIEST)
+        backend = replace(_BACKEND, required=True)
+        over = (backend, _SERVICE, state, weight)
+        return {
+            "POST /v1/override": Call(self.override, "Lay a state or a weight of a backend over the configuration", words=over),
+            "POST /v1/clear": Call(self.clear, "Take back what was said of a backend, or of all", words=(_BACKEND, _SERVICE)),
+            "GET /v1/flows": Call(
+                self.flows, "The live entries of the flow table by service and backend", FlowTable, (_BACKEND, _SERVICE)
+            ),
+        }
 
     async def override(self, question: Question) -> dict[str, str]:
         """State, weight or both of one backend, for one service or all; KernelError if it cannot be kept, and nothing changes."""

@@ -51,10 +51,25 @@ def load(path: str) -> Config:
 def parse(text: str, path: str) -> Config:
     """The configuration in a text, with the passwords that it names files for; `path` names it. ConfigError, or Refused."""
     found = configuration.parse(text, path)
+    _require_files(found)
     if not any(peer.password_file for peer in found.peers):
         return found
     read = {name: passwords.read(name) for name in {peer.password_file for peer in found.peers} - {""}}
     return replace(found, peers=tuple(replace(peer, password=read.get(peer.password_file)) for peer in found.peers))
+
+
+def _require_files(config: Config) -> None:
+    """What is named as a file for logging in to clusters can be read; Refused with all that cannot."""
+    searches = config.logging.searches
+    named = {f"{s.kind}: {key}": name for s in searches for key, name in s.files().items() if name is not None}
+    problems = []
+    for what, name in named.items():
+        try:
+            pathlib.Path(name).read_bytes()
+        except OSError as e:
+            problems.append(f"{what}: cannot read {name}: {e.strerror}")
+    if problems:
+        raise Refused(problems)
 
 
 def secret(config: Config) -> bytes:
@@ -99,7 +114,7 @@ async def admit(network: Network, config: Config, options: Options, problems: Se
     found = [*problems, *refusals(findings)]
     if found:
         raise Refused(found)
-    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"offloads", "link"}]
+    return [str(each) for each in findings if each.level is Level.WARN and each.topic not in {"offloads", "link", "api"}]
 
 
 async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[str]:
@@ -114,6 +129,12 @@ async def carriers(network: Network, links: Sequence[Link], bpffs: str) -> list[
         if carried and not system.our_link(bpffs, link.ifindex):
             warnings.append(f"{link.name} carries {' and '.join(carried)}; {system.NATIVE_ATTACH_HINT}")
     return warnings
+
+
+async def routers(network: Network) -> set[Address]:
+    """The gateways of our default routes."""
+    found = [await network.route(address) for address in _SOMEWHERE]
+    return {answer.gateway for answer in found if answer.gateway is not None}
 
 
 def router_id(network: Network, config: Config, links: Sequence[Link]) -> IPv4Address:

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 
+LISTEN = 0.05  # seconds between two looks at how late the loop is
 _SHARE = 3  # beats within the time after which the service manager gives us up
 
 
@@ -19,6 +20,16 @@ def interval(environment: Mapping[str, str]) -> float | None:
         return None
     text = environment.get("WATCHDOG_USEC", "")
     return int(text) / 1e6 / _SHARE if text.isdigit() and int(text) else None
+
+
+async def listen(late: Callable[[float, float], None]) -> None:
+    """For ever: tell by how many seconds the loop comes too late, and at which of its moments."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LISTEN
+        await asyncio.sleep(LISTEN)
+        now = loop.time()
+        late(max(now - due, 0.0), now)
 
 
 class Pulse:

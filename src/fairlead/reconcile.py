@@ -165,6 +165,7 @@ class Reconciler:
             for each in look.services():
                 found.append(each)
                 await self._breathe()
+            await asyncio.sleep(0)
             return look.report(found)
 
     def _look(self, counters: CountersOf, flows: Sequence[int]) -> Survey:

@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 from fairlead.errors import Refused
 
 VARIABLE = "FAIRLEAD_LEGACY"  # PID:DESCRIPTOR of the file; of no other process's
-FORMAT = 1
+FORMAT = 2
+KNOWN = frozenset([1, FORMAT])  # 1 had no `listening`
 TRIAL_WITHIN = 30.0  # seconds
 _HELD = (signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
@@ -38,6 +39,7 @@ class Legacy:
     announced: tuple[str, ...] = ()
     sessions: tuple[dict[str, Any], ...] = ()
     descriptors: tuple[int, ...] = ()
+    listening: tuple[tuple[str, int, int], ...] = ()  # the API over TCP: address, port, descriptor
     format: int = FORMAT
 
 
@@ -50,12 +52,13 @@ def inherit() -> Legacy | None:
         found = json.load(file)
     for each in found["descriptors"]:
         os.set_inheritable(each, False)
-    if found["format"] != FORMAT:
+    if found["format"] not in KNOWN:
         for each in found["descriptors"]:
             os.close(each)
         return None
     lists = {name: tuple(found[name]) for name in ("announced", "sessions", "descriptors")}
-    return Legacy(**found | lists)
+    listening = tuple((address, port, number) for address, port, number in found.get("listening", ()))
+    return Legacy(**found | lists | {"listening": listening})
 
 
 def bequeath(legacy: Legacy) -> NoReturn:

@@ -75,7 +75,7 @@ def run_world(
     differences = 0
     for case in range(cases):
         if case % (cases // 3 + 1) == 0:
-            world = another_day(r, model.world) if case else a_world(r, elsewhere)
+            world = another_day(r, model.world) if case else a_world(r, elsewhere, blocks=bool(model.world.blocked))
             model.adopt(world)
             rig.adopt(world)
         frame = a_frame(r, model.world)
@@ -106,10 +106,10 @@ class Result:
         return f"{self.cases} cases, seed {self.seed}, {len(self.found)} differences"
 
 
-def run(cases: int, seed: int, elsewhere: tuple[int, ...], data: bytes, *, most: int = 10) -> Result:
-    """Worlds until `cases` frames were tried or `most` differences found."""
+def run(cases: int, seed: int, elsewhere: tuple[int, ...], data: bytes, *, most: int = 10, blocks: bool = False) -> Result:
+    """Worlds until `cases` frames were tried or `most` differences found; in each of them there are `blocks` or not."""
     result = Result(seed)
-    world = a_world(Random(seed), elsewhere)
+    world = a_world(Random(seed), elsewhere, blocks=blocks)
     model = Model(world)
     with Rig(data, world) as rig:
         while result.cases < cases and len(result.found) < most:
@@ -127,12 +127,12 @@ def run(cases: int, seed: int, elsewhere: tuple[int, ...], data: bytes, *, most:
 
 
 def main() -> int:
-    """N cases; 1 if there is a difference."""
+    """N cases, under odd seeds with blocked sources; 1 if there is a difference."""
     cases = int(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 1_000_000
     elsewhere = make_interfaces()
     try:
-        result = run(cases, seed, elsewhere, own_object())
+        result = run(cases, seed, elsewhere, own_object(), blocks=bool(seed & 1))
     finally:
         remove_interfaces()
     for each in result.found:

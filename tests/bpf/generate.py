@@ -64,7 +64,18 @@ def some_slots(r: Random, backends: tuple[Backend, ...]) -> tuple[int, ...]:
     return tuple(r.choice(able) for _ in range(r.choice((1, 7, 17, 251)))) if able else ()
 
 
-def a_world(r: Random, elsewhere: tuple[int, ...]) -> World:
+def some_blocks(r: Random) -> frozenset[tuple[bytes, int]]:
+    """A client of each family, and perhaps prefixes around it, beside it, of other lengths."""
+    found = {(r.choice(CLIENTS4), 32), (r.choice(CLIENTS6), 128)}
+    for clients, low, high in ((CLIENTS4, 1, 32), (CLIENTS6, 1, 128)):
+        if r.random() < 0.3:
+            length, width = r.choice((high, high - 1, high - 2, r.randrange(low, high))), 8 * len(clients[0])
+            network = wire.number(r.choice(clients)) ^ (r.random() < 0.5) << (width - length)
+            found.add(((network >> (width - length) << (width - length)).to_bytes(width // 8, "big"), length))
+    return frozenset(found)
+
+
+def a_world(r: Random, elsewhere: tuple[int, ...], *, blocks: bool = False) -> World:
     """Two to three VIPs of each family; `elsewhere`: interfaces that frames may leave by, the last not in the device map."""
     vips = {vip: r.random() < 0.4 for vip in VIPS4[: r.choice((2, 3))] + VIPS6[: r.choice((2, 3))]}
     services: list[Service] = []
@@ -81,7 +92,8 @@ def a_world(r: Random, elsewhere: tuple[int, ...]) -> World:
             services.append(Service(vip, port, protocol, slots, backends, r.random() < 0.2, r.random() < 0.8))
     interfaces = {LO: Interface(OWN, BOND if r.random() < 0.5 else 0, r.random() < 0.98)}
     keys = [tuple(r.getrandbits(64) | 1 for _ in range(4)) for _ in range(2)]
-    return World(interfaces, vips, tuple(services), frozenset(elsewhere[:-1]), *keys)
+    blocked = some_blocks(r) if blocks else frozenset()
+    return World(interfaces, vips, tuple(services), frozenset(elsewhere[:-1]), *keys, blocked)
 
 
 def _state(r: Random) -> str:

@@ -65,7 +65,10 @@ class Interface:
 
 @dataclass(frozen=True)
 class World:
-    """All that a packet's fate depends on besides what was seen before. `vips`: address -> whether unknown ports are answered."""
+    """All that a packet's fate depends on besides what was seen before. `vips`: address -> whether unknown ports are answered.
+
+    `blocked`: sources that are kept out, as (network, length in bits).
+    """
 
     interfaces: dict[int, Interface]
     vips: dict[bytes, bool]
@@ -73,6 +76,15 @@ class World:
     ports: frozenset[int] = frozenset()
     flow_key: tuple[int, ...] = wire.documented_key(b"fairlead-flow")
     slot_key: tuple[int, ...] = wire.documented_key(b"fairlead-slot")
+    blocked: frozenset[tuple[bytes, int]] = frozenset()
+
+    def blocks(self, source: bytes) -> bool:
+        """Whether this source is in a blocked prefix."""
+        width = 8 * len(source)
+        return any(
+            len(network) == len(source) and (number(source) ^ number(network)) >> (width - length) == 0
+            for network, length in self.blocked
+        )
 
 
 @dataclass(frozen=True)
@@ -202,6 +214,8 @@ class Model:
             p.length, p.protocol = number(header[2:4]), header[9]
         if p.destination not in self.world.vips:
             raise Refused("pass_not_a_vip")
+        if self.world.blocks(p.source):
+            raise Refused("drop_blocked")
         (self._extensions if version == 6 else self._options)(p, header)
         if p.end < p.l4 or p.end > len(p.frame):
             raise Refused("drop_malformed")

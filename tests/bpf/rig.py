@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
 from fairlead._native import bpf, layout
+from fairlead.adapters.kernel.tables import Tables
+from fairlead.adapters.kernel.twin import Twin
+from fairlead.model import Geometry
 from tests.bpf.model import Backend, Hop, Outcome, Service, World
 from tests.bpf.model_wire import Tunnel, ipv4_header, ipv6_header, octets
 
@@ -114,6 +117,12 @@ def _template(tunnel: Tunnel) -> tuple[bytes, int, int, int]:
     return header + behind, 0 if v6 else word_sum(header), udp_sum, flags
 
 
+def block_row(network: bytes, length: int, row: int) -> tuple[bytes, bytes]:
+    """Key and value of a blocked prefix: abi_sources.h."""
+    key = LAYOUT.structs["block_key"].pack(length=length + (96 if len(network) == 4 else 0), address=mapped(network))
+    return key, LAYOUT.structs["block"].pack(family=4 if len(network) == 4 else 6, row=row)
+
+
 def own_object() -> bytes:
     """The balancer as it is compiled."""
     return OBJECT.read_bytes()
@@ -164,13 +173,21 @@ class Rig:
             "verdicts": ("tally", self.cpus * C["VERDICT_ROWS"]),
             "limits": ("limiter", self.cpus * C["LIMITS"]),
         }
+        asked = {len(network) for network, _ in world.blocked}
+        sources = sum(C[f"SOURCES_BLOCKED_IPV{family}"] for family, length in ((4, 4), (6, 16)) if length in asked)
+        if sources:
+            shapes["blocked"] = ("tally", self.cpus * C["BLOCKS_MOST"])
+            key, row = (LAYOUT.structs[name].size for name in ("block_key", "block"))
+            made = bpf.map_create(bpf.MAP_LPM_TRIE, "blocks", key, row, C["BLOCKS_MOST"], flags=bpf.NO_PREALLOC)
+            self._fds["blocks"] = made
+            self._object.reuse("blocks", made)
         for name, (struct, rows) in shapes.items():
             size = LAYOUT.structs[struct].size
             self._fds[name] = bpf.map_create(bpf.MAP_ARRAY, name, 4, size, rows, flags=bpf.MMAPABLE)
             self._maps[name] = memoryview(mmap.mmap(self._fds[name], size * rows))[: size * rows]
             self._object.reuse(name, self._fds[name])
         # Ticks so coarse that none passes, and a window that never ends: time stands still, as the model has it.
-        options = LAYOUT.structs["options"].pack(
+        self._options = LAYOUT.structs["options"].pack(
             flow_key=world.flow_key,
             slot_key=world.slot_key,
             bucket_mask=BUCKETS - 1,
@@ -184,8 +201,9 @@ class Rig:
             too_big_limit=limits[1],
             reset_limit=limits[2],
             reject_limit=limits[3],
+            sources=sources,
         )
-        self._object.constant("options", options)
+        self._object.constant("options", self._options)
         self._object.load()
         for index, program in enumerate(TAILS):
             bpf.map_put(self._object.map("tails"), index, self._object.program(program))
@@ -194,7 +212,8 @@ class Rig:
         self._program = self._object.program("balancer")
 
     def adopt(self, world: World) -> None:
-        """Write all rows of a world anew; keys and ports stay what they were at load. Flows stay."""
+        """Write all rows of a world anew; keys and ports stay what they were at load, as does whether blocks are looked for."""
+        self._block(world.blocked)
         self._write("settings", 0, LAYOUT.structs["settings"].pack(timeouts=_MASK64))
         for name in ("vips", "services", "slots", "destinations", "nexthops", "interfaces"):
             self._maps[name][:] = bytes(len(self._maps[name]))
@@ -210,6 +229,15 @@ class Rig:
         for service in world.services:
             hop = self._backends(service, hop)
             base = self._slots(service, base)
+
+    def _block(self, wanted: Iterable[tuple[bytes, int]]) -> None:
+        """The rows of `blocks`; tallies stay."""
+        if "blocks" not in self._fds:
+            return
+        for key, _ in bpf.map_read(self._fds["blocks"]):
+            bpf.map_delete(self._fds["blocks"], key)
+        for row, (network, length) in enumerate(sorted(wanted)):
+            bpf.map_update(self._fds["blocks"], *block_row(network, length, row))
 
     def _write(self, table: str, index: int, row: bytes) -> None:
         self._maps[table][index * len(row) : (index + 1) * len(row)] = row
@@ -280,6 +308,28 @@ class Rig:
                 for n in range(3):
                     cell[n] += words[at + n]
         return found
+
+    def twin(self, world: World) -> Twin:
+        """The program's twin, on the same tables and with the same options and ports; whoever asks for it closes it."""
+        tables = Tables(Geometry())
+        tables.fds.update(self._fds, fragments=self._object.map("fragments"))
+        tables.readable.update({name: view.toreadonly() for name, view in self._maps.items()})
+        made = Twin(tables, self._options)
+        made.redirect_to(world.ports)
+        return made
+
+    def snapshot(self, *, fragments: bool = True) -> dict[str, object]:
+        """Every table and counter, byte for byte."""
+        found: dict[str, object] = {name: bytes(view) for name, view in self._maps.items()}
+        return found | ({"fragments": sorted(bpf.map_read(self._object.map("fragments")))} if fragments else {})
+
+    def blocked(self) -> list[tuple[int, int]]:
+        """(packets, bytes) that each blocked prefix has dropped, in the order of the prefixes; all rows in use so far."""
+        words, most = self._maps["blocked"].cast("Q").tolist(), C["BLOCKS_MOST"]
+        rows = [(sum(words[2 * row :: 2 * most]), sum(words[2 * row + 1 :: 2 * most])) for row in range(16)]
+        while rows and rows[-1] == (0, 0):
+            rows.pop()
+        return rows
 
     def use_up(self, kind: str) -> None:
         """Use up the limiter of a kind of answer: LIMIT_ECHO and so on."""

@@ -35,11 +35,19 @@ def test_twenty_thousand_frames(elsewhere: tuple[int, ...]) -> None:
     assert result.cases == CASES
 
 
+def test_with_blocked_sources(elsewhere: tuple[int, ...]) -> None:
+    """Programs that ask for blocked sources differ from the model in nothing else either."""
+    result = fuzz.run(10_000, SEED + 2, elsewhere, own_object(), blocks=True)
+
+    assert not result.found, "\n".join(map(str, [*result.found, result]))
+    assert result.seen["drop_blocked"] > 500
+
+
 def test_the_frames_are_no_easy_ones(elsewhere: tuple[int, ...]) -> None:
     """The generated frames reach every verdict that chance can reach, so that agreement means something."""
     from tests.bpf.rig import VERDICTS
 
-    result = fuzz.run(15_000, SEED + 1, elsewhere, own_object())
+    result = fuzz.run(15_000, SEED + 1, elsewhere, own_object(), blocks=True)
 
     assert set(VERDICTS.values()) - set(result.seen) <= NOT_BY_CHANCE
 

@@ -50,6 +50,7 @@ BROKEN = {
     "drop_stale_slot",
     "drop_no_headroom",
     "drop_tail_call",
+    "drop_blocked",
 }
 
 
@@ -152,6 +153,12 @@ def test_tail_call(rig: Rig, elsewhere: tuple[int, ...], tail: str) -> None:
     rig.adopt(replace(made, services=(down, *made.services[1:])))
     rig.break_tail(tail)
     assert rig.send(bytes(packets[tail]))[0].verdict == "drop_tail_call"
+
+
+def test_blocked(elsewhere: tuple[int, ...]) -> None:
+    """A source that is kept out, in a program that asks for those: test_blocks.py has the rest."""
+    with Rig(own_object(), replace(make_world(elsewhere), blocked=frozenset({(packed("198.18.0.0"), 15)}))) as asking:
+        assert asking.send(bytes(tcp4(V4, 80)))[0].verdict == "drop_blocked"
 
 
 def test_verdict_numbers() -> None:

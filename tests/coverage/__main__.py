@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,13 +22,14 @@ from typing import Any
 from tests.bpf.fuzz import WORLD_CASES, Difference, run_world
 from tests.bpf.generate import a_frame, a_world
 from tests.bpf.model import Model, Outcome, World
-from tests.bpf.rig import ACTIONS, BUCKETS, DESTINATIONS, LAYOUT, LO, NEXTHOPS, SERVICES, SLOTS, VERDICTS, C, Rig
+from tests.bpf.rig import ACTIONS, BUCKETS, DESTINATIONS, LAYOUT, LO, NEXTHOPS, SERVICES, SLOTS, VERDICTS, C, Rig, block_row
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 BUILD = ROOT / "build" / "coverage"
 LIBRARY = BUILD / "host.so"
 ELSEWHERE = (101, 102, 103)
 ROOM = 8192
+ASKED = C["SOURCES_BLOCKED_IPV4"] | C["SOURCES_BLOCKED_IPV6"] | C["SOURCES_COUNTED"]  # of a source, in worlds with blocks
 # In the order of `tables` in host.c: name, struct, rows.
 TABLES = (
     ("vips", "vip_bitmap", 1),
@@ -42,6 +43,8 @@ TABLES = (
     ("counters", "cell", DESTINATIONS),
     ("verdicts", "tally", C["VERDICT_ROWS"]),
     ("limits", "limiter", C["LIMITS"]),
+    ("blocked", "tally", C["BLOCKS_MOST"]),
+    ("sources4", "source", C["SOURCES4"]),
 )
 
 
@@ -87,10 +90,17 @@ class HostRig(Rig):
                 service_mask=SERVICES - 1,
                 destinations=DESTINATIONS,
                 slots=SLOTS,
+                source_regions=1,
+                sources=ASKED if world.blocked else 0,
                 **shifts,
                 **dict(zip(("echo_limit", "too_big_limit", "reset_limit", "reject_limit"), limits, strict=True)),
             )
         )
+
+    def _block(self, wanted: Iterable[tuple[bytes, int]]) -> None:
+        """The blocked prefixes of a world, as in Rig."""
+        rows = [block_row(network, length, row) for row, (network, length) in enumerate(sorted(wanted))]
+        self.library.host_blocks(b"".join(key + value for key, value in rows), len(rows))
 
     def close(self) -> None:
         """Memory ends with its last reference."""
@@ -111,13 +121,18 @@ class HostRig(Rig):
 
 
 def drive(cases: int, seed: int) -> tuple[Counter[str], list[Difference]]:
-    """Verdicts met, and where model and library differ. The same worlds as `make fuzz`, then one under used-up limits."""
+    """Verdicts met, and where model and library differ. The same worlds as `make fuzz`, half of them with blocked sources.
+
+    Then one under used-up limits.
+    """
     library = ctypes.CDLL(str(LIBRARY))
     world = a_world(Random(seed), ELSEWHERE)
     seen: Counter[str] = Counter()
     found: list[Difference] = []
-    rig, model = HostRig(library, world), Model(world)
+    fragments: dict[tuple[bytes, ...], int] = {}  # the library's are not forgotten either
     for first in range(0, cases, WORLD_CASES):
+        start = a_world(Random(seed), ELSEWHERE, blocks=bool(first // WORLD_CASES & 1))
+        rig, model = HostRig(library, start), Model(start, fragments=fragments)
         rig.forget()
         model.forget()
         for each in run_world(seed * 1_000_003 + first, min(WORLD_CASES, cases - first), rig, model, ELSEWHERE):

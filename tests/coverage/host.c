@@ -19,6 +19,7 @@
 #define PACKET_ROOM 8192
 #define HEADROOM 256
 #define FRAGMENTS 4096
+#define BLOCKED 64
 
 struct table {
 	void *map;
@@ -27,10 +28,18 @@ struct table {
 };
 
 static struct table tables[] = {
-	{.map = &vips},     {.map = &services},   {.map = &slots},    {.map = &destinations},
-	{.map = &nexthops}, {.map = &interfaces}, {.map = &settings}, {.map = &flows},
-	{.map = &counters}, {.map = &verdicts},   {.map = &limits},
+	{.map = &vips},       {.map = &services}, {.map = &slots},    {.map = &destinations}, {.map = &nexthops},
+	{.map = &interfaces}, {.map = &settings}, {.map = &flows},    {.map = &counters},     {.map = &verdicts},
+	{.map = &limits},     {.map = &blocked},  {.map = &sources4},
 };
+
+/* Blocked prefixes; what is counted of IPv6 sources is one counter for all, there from its second packet on. */
+static struct {
+	struct block_key key;
+	struct block value;
+} prefixes[BLOCKED];
+static unsigned int blocks_given;
+static struct source sites;
 
 static struct {
 	struct fragment_key key;
@@ -45,10 +54,32 @@ static int action, headroom = HEADROOM;
 static __u64 now = 1ULL << 32;
 static jmp_buf ended;
 
+/* The longest of them that the key lies in. */
+static void *block_at(const struct block_key *key)
+{
+	void *found = NULL;
+	__u32 longest = 0;
+
+	for (unsigned int i = 0; i < blocks_given; i++) {
+		const struct block_key *is = &prefixes[i].key;
+		__u32 whole = is->length / 8, rest = is->length % 8, differ = key->address[whole & 15] ^ is->address[whole & 15];
+
+		if (is->length < longest || memcmp(key->address, is->address, whole) || (rest && differ >> (8 - rest)))
+			continue;
+		longest = is->length;
+		found = &prefixes[i].value;
+	}
+	return found;
+}
+
 void *bpf_map_lookup_elem(void *map, const void *key)
 {
 	__u32 index;
 
+	if (map == &blocks)
+		return block_at(key);
+	if (map == &sources6)
+		return sites.packets ? &sites : NULL;
 	if (map == &fragments) {
 		for (int i = 0; i < FRAGMENTS; i++)
 			if (!memcmp(&remembered[i].key, key, sizeof(struct fragment_key)))
@@ -64,10 +95,15 @@ void *bpf_map_lookup_elem(void *map, const void *key)
 
 long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags)
 {
-	struct fragment *found = bpf_map_lookup_elem(map, key);
 	unsigned int at = next_fragment;
+	struct fragment *found;
 
 	(void)flags;
+	if (map == &sources6) {
+		memcpy(&sites, value, sizeof(sites));
+		return 0;
+	}
+	found = bpf_map_lookup_elem(map, key);
 	if (!found) {
 		memcpy(&remembered[at].key, key, sizeof(struct fragment_key));
 		found = &remembered[at].value;
@@ -149,6 +185,13 @@ void host_options(void *from)
 void host_port(__u32 ifindex)
 {
 	open_ports[ifindex & (INTERFACE_ROWS - 1)] = 1;
+}
+
+/* `count` pairs of key and value, and no others. */
+void host_blocks(const void *from, unsigned int count)
+{
+	memcpy(prefixes, from, count * sizeof(*prefixes));
+	blocks_given = count;
 }
 
 void host_time(__u64 jiffies)

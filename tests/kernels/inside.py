@@ -17,7 +17,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,21 @@ async def fill(kernel: Any, keys: Any, ifindex: int, mac: bytes) -> list[str]:
     return said
 
 
+def sources(kernel: Any, packets: dict[str, bytes], ifindex: int) -> dict[str, Any]:
+    """With programs that block the client's prefix and count where packets come from; then with those that do neither again."""
+    actions = {}
+    for name, blocked in (("asked", ["198.18.0.0/15", "2001:db8::/32"]), ("not asked", [])):
+        kernel.sources.want([ip_network(prefix) for prefix in blocked], counted=bool(blocked))
+        kernel.replace_programs()
+        actions[name] = {
+            each: kernel.test_run("balancer", packets[each], ifindex)[0] for each in ("syn", "ping", "not for a VIP")
+        }
+        if blocked:
+            dropped = {str(prefix): packets for prefix, (packets, _) in kernel.sources.blocked().items()}
+            counted = [[str(prefix), packets] for prefix, packets in kernel.sources.largest(5)[0]]
+    return {"actions": actions, "dropped": dropped, "counted": counted}
+
+
 def look() -> dict[str, Any]:
     """Load, fill, run packets, attach, replace, detach: what came out, by name."""
     from fairlead.adapters.kernel import Kernel, detach_all
@@ -123,9 +138,14 @@ def look() -> dict[str, Any]:
     kernel = Kernel.open(BPFFS, geometry, keys, 0xFA1)
     kernel.replace_programs()
     found["operations"] = asyncio.run(fill(kernel, keys, ifindex, mac))
-    runs = {name: kernel.test_run("balancer", frame, ifindex) for name, frame in frames(mac).items()}
-    found["runs"] = {name: [action, out.hex()] for name, (action, out) in runs.items()}
+    found["runs"], found["foretold"] = {}, {}
+    for name, frame in frames(mac).items():
+        (trial,) = kernel.try_frames([(frame, ifindex)])
+        found["foretold"][name] = [trial.action, trial.frame.hex()]
+        action, out = kernel.test_run("balancer", frame, ifindex)
+        found["runs"][name] = [action, out.hex()]
     found["verdicts"] = {str(number): packets for number, (packets, _) in kernel.verdicts().items() if packets}
+    found["sources"] = sources(kernel, frames(mac), ifindex)
     found["attached"] = kernel.attach(link)
     kernel.replace_programs()
     found["attached after replace"] = kernel.attached()

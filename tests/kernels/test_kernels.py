@@ -154,6 +154,12 @@ def test_a_packet_is_forwarded(found: dict[str, Any]) -> None:
     assert bytes.fromhex(found["runs"]["ack"][1])[:6] == frame[:6]
 
 
+def test_the_twin_foretells_it(found: dict[str, Any]) -> None:
+    """This kernel's verifier takes the twin too; what it says of each packet beforehand is what happens, and does not count."""
+    assert found["foretold"] == found["runs"]
+    assert sum(found["verdicts"].values()) == len(found["runs"])
+
+
 def test_the_kernel_keeps_its_own(found: dict[str, Any]) -> None:
     """ARP and packets for other addresses pass untouched."""
     assert found["runs"]["arp"][0] == XDP_PASS
@@ -172,6 +178,16 @@ def test_an_unknown_port_is_dropped_by_name(found: dict[str, Any]) -> None:
     """A port of the VIP that no service has ends in its own verdict, which counted."""
     assert found["runs"]["unknown port"][0] == XDP_DROP
     assert found["verdicts"].get("-2") == 1
+
+
+def test_blocked_and_counted_sources(found: dict[str, Any]) -> None:
+    """Programs that ask for the source drop what comes from a blocked prefix for a VIP, and count; others never heard of it."""
+    told = found["sources"]
+
+    assert told["actions"]["asked"] == {"syn": XDP_DROP, "ping": XDP_DROP, "not for a VIP": XDP_PASS}
+    assert told["actions"]["not asked"] == {"syn": XDP_TX, "ping": XDP_TX, "not for a VIP": XDP_PASS}
+    assert told["dropped"] == {"198.18.0.0/15": 2, "2001:db8::/32": 0}
+    assert told["counted"] == [["198.18.0.0/20", 2]]
 
 
 def test_attach_replace_adopt_detach(found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fairlead.lab import supervisor
 from tests.lab.conftest import new_name
-from tests.lab.kit import FAIRLEAD, TOOLS, V4, VIPS, Lab, eventually
+from tests.lab.kit import FAIRLEAD, TOOLS, V4, VIPS, WELL_OR_NOT, Lab, eventually
 from tests.lab.traffic import PORT
 
 
@@ -22,7 +22,7 @@ class Site:
 
     def said(self, balancer: str, *words: str) -> str:
         own = [f"{name}={value}" for name, value in self.lab.env(balancer).items() if name.startswith("FAIRLEAD_")]
-        return self.lab.run(balancer, "env", *own, FAIRLEAD, *words)
+        return self.lab.run(balancer, "env", *own, FAIRLEAD, *words, fine=WELL_OR_NOT)
 
     def status(self, balancer: str) -> dict[str, Any]:
         return json.loads(self.said(balancer, "status", "--json"))

@@ -24,6 +24,7 @@ from tests.lab.kit import (
     SEGMENT,
     TOOLS,
     VIPS,
+    WELL_OR_NOT,
     Lab,
     eventually,
     held,
@@ -39,7 +40,7 @@ BACKENDS = {f"192.0.2.2{n}" for n in (1, 2, 3)}
 
 def status(lab: Lab) -> dict[str, Any]:
     """What the command says."""
-    found: dict[str, Any] = json.loads(lab.run("balancer1", FAIRLEAD, "status", "--json"))
+    found: dict[str, Any] = json.loads(lab.run("balancer1", FAIRLEAD, "status", "--json", fine=WELL_OR_NOT))
     return found
 
 

@@ -106,7 +106,7 @@ class Machine:
         return found[1] if found else ""
 
     def status(self) -> dict[str, Any]:
-        return json.loads(self.run(FAIRLEAD, "status", "--json"))
+        return json.loads(self.run("sh", "-c", f"{FAIRLEAD} status --json || [ $? = 3 ]"))
 
     def checks(self) -> list[dict[str, Any]]:
         return self.status()["services"][0]["backends"][0]["checks"]

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from fairlead import preflight, render
 from fairlead.adapters import machine, passwords
-from fairlead.adapters.http import Handlers, Question
+from fairlead.adapters.http import Call, Handlers, Question, Word
 from fairlead.adapters.log import Log
 from fairlead.adapters.overrides import Overrides
 from fairlead.cli import fairlead
@@ -53,7 +53,7 @@ PEER         AS     STATE        FOR      ROUTES  WITHHELD  UPS
 10.0.0.1     65000  Established  1 h 1 min  2       1         2
 2001:db8::1  -      Active       -        0       0         0
 
-# 2001:db8::1 is Active: connection refused
+# BGP peer 2001:db8::1 is Active: connection refused (all about it: `fairlead bgp 2001:db8::1`)
 """
 NEIGHBOUR = """\
 BGP peer 10.0.0.1, AS 65000, eBGP; we are AS 65001
@@ -106,7 +106,11 @@ class Daemon(Served):
         raise NotImplementedError
 
     def handlers(self) -> Handlers:
-        calls = {"GET /v1/bgp": self._bgp, "POST /v1/drain": self._drain, "POST /v1/undrain": self._undrain}
+        calls = {
+            "GET /v1/bgp": Call(self._bgp, "", words=(Word("peer", ""),)),
+            "POST /v1/drain": Call(self._drain, ""),
+            "POST /v1/undrain": Call(self._undrain, ""),
+        }
         return Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
 
     def run(self, *words: str) -> Result:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fairlead import render
-from fairlead.adapters.http import Handlers, Question
+from fairlead.adapters.http import Call, Handlers, Question, Word
 from fairlead.adapters.log import Log
 from fairlead.cli import changing, fairlead
 from fairlead.errors import ConfigError, Refused
@@ -97,12 +97,13 @@ class Daemon(Served):
         raise NotImplementedError
 
     def handlers(self) -> Handlers:
+        words = tuple(map(Word, ("path", "max-moved", "backend", "service", "state", "weight"), ("",) * 6))
         calls = {
-            "POST /v1/plan": self._plan,
-            "POST /v1/apply": self._plan,
-            "POST /v1/override": self._say,
-            "POST /v1/clear": self._say,
-            "GET /v1/flows": self._flows,
+            "POST /v1/plan": Call(self._plan, "", words=words, body="a file"),
+            "POST /v1/apply": Call(self._plan, "", words=words, body="a file"),
+            "POST /v1/override": Call(self._say, "", words=words),
+            "POST /v1/clear": Call(self._say, "", words=words),
+            "GET /v1/flows": Call(self._flows, "", words=words),
         }
         return Handlers(self._status, Log(io.StringIO()).recent, self._none, self._none, self._none, self._none, calls)
 

@@ -226,7 +226,7 @@ def test_status_json_has_the_promised_fields(api: Api) -> None:
     assert set(found["services"][0]) >= {"name", "vip", "port", "protocol", "state", "backends"}
     fields = {"address", "port", "state", "since", "reason", "packets", "bytes", "flows"}
     assert set(found["services"][0]["backends"][0]) >= fields
-    assert found["verdicts"] == {"forwarded": {"packets": 18, "bytes": 1800}}
+    assert found["verdicts"]["forwarded"].items() >= {"packets": 18, "bytes": 1800}.items()
 
 
 def test_status_is_a_table(api: Api) -> None:
@@ -268,6 +268,8 @@ def test_the_log_keeps_a_thousand(tmp_path: Path) -> None:
             log(event)
     kept = log.recent()
     assert (len(kept), kept[0]["text"]) == (1000, "do 2")
+    assert kept[0].pop("id") == 3
+    assert kept[0].pop("facts") == {"text": "do 2", "about": None}
     assert kept[0] == {"at": 0.0, "name": "operated", "level": 6, "text": "do 2", "about": ""}
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[0].endswith(" warning two")

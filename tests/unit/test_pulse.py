@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.adapters import system
-from fairlead.pulse import Pulse, interval
+from fairlead.pulse import LISTEN, Pulse, interval, listen
 
 
 class Patient:
@@ -86,3 +87,15 @@ def test_a_deaf_service_manager_holds_nobody_up(tmp_path: Path, monkeypatch: pyt
         system.notify("READY=1")
         assert time.monotonic() - began < 10
         assert manager.recv(100) == b"WATCHDOG=1"
+
+
+async def test_a_loop_that_is_held_up_is_late() -> None:
+    """Whoever holds the loop up makes it late by as long, and nobody else does for that long."""
+    found: list[float] = []
+    listening = asyncio.create_task(listen(lambda by, _: found.append(by)))
+    await asyncio.sleep(3 * LISTEN)
+    time.sleep(0.5)  # noqa: ASYNC251 - that is what it is about
+    await asyncio.sleep(2 * LISTEN)
+    listening.cancel()
+
+    assert max(found) >= 0.5 - LISTEN

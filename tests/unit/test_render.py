@@ -13,12 +13,14 @@ from fairlead.model import (
     LimitStatus,
     PeerStatus,
     ServiceStatus,
+    SinkStatus,
     Status,
     TableStatus,
     TunnelStatus,
     VerdictStatus,
     VipStatus,
 )
+from fairlead.render.wrong import notes
 
 NOW = 1_000_000.0
 UP = BackendStatus("10.1.0.11", 80, "up", NOW - 75, "200 after 2 ms", 1, 18204, 1_500_000, 12, 30, 1)
@@ -64,7 +66,7 @@ VERDICT    PACKETS  BYTES
 forwarded    18.2k   1.5M
 not_a_vip        7    420
 
-# 10.1.0.12 is down for 192.0.2.10:80/tcp: 503 after 12 ms, for 1 min
+# 10.1.0.12 is down for 192.0.2.10:80/tcp: 503 after 12 ms, for 1 min (its checks: `fairlead backends 10.1.0.12`)
 """
 
 
@@ -82,9 +84,9 @@ def test_rules_show() -> None:
     failed = replace(SERVICE, backends=(), applied="failed, next try in 4 s: fill 251 slots: the table is full")
     waits = replace(SERVICE, backends=(), applied="pending: the next pass")
     assert render.sentences(replace(STATUS, services=(panic, failed, waits)), NOW) == [
-        f"# 10.1.0.11 of 192.0.2.10:80/tcp {often}",
         "# 192.0.2.10:80/tcp: panic: ...",
         "# 192.0.2.10:80/tcp is not applied: failed, next try in 4 s: fill 251 slots: the table is full",
+        f"# 10.1.0.11 of 192.0.2.10:80/tcp {often}",
     ]
 
 
@@ -155,14 +157,33 @@ def test_everything_wrong_has_a_sentence() -> None:
     )
     assert render.sentences(status, NOW) == [
         "# warning: rp_filter is strict",
+        "# warning: 2 rows did not hold what was written and were repaired",
         "# 192.0.2.10:80/tcp is down: 80/tcp has 0 of 1 required backends",
         "# 192.0.2.10 is withheld: 80/tcp has 0 of 1 required backends",
-        "# BGP peer 10.1.0.1 is Connect: connection refused",
-        "# 2 rows did not hold what was written and were repaired",
+        "# BGP peer 10.1.0.1 is Connect: connection refused (all about it: `fairlead bgp 10.1.0.1`)",
     ]
 
 
 def test_an_empty_daemon_has_a_status_too() -> None:
-    """Without services, peers or packets there is one line."""
+    """Without services, peers or packets there is one line, and why nothing is forwarded."""
     empty = replace(STATUS, services=(), vips=(), peers=(), verdicts={}, interfaces=())
-    assert render.status(empty, NOW) == "fairlead 0.1.0 on no interface, up 1 h 1 min, config /etc/fairlead.yaml\n"
+    assert render.status(empty, NOW) == (
+        "fairlead 0.1.0 on no interface, up 1 h 1 min, config /etc/fairlead.yaml\n\n"
+        "# no interface carries our programs, so nothing is forwarded (why: `fairlead doctor`)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sink", "says"),
+    [
+        (SinkStatus("slack", queued=3, last_error="HTTP 503", last_error_at=NOW - 90), []),  # it is over
+        (SinkStatus("slack", last_error="no URL", last_error_at=NOW, troubled=True), ["slack: it takes no events: no URL"]),
+        (SinkStatus("slack", queued=3, last_error="x", troubled=True), ["slack: 3 events wait: x"]),
+        (SinkStatus("slack", dropped=1, refused=2), ["slack: 3 events are lost"]),
+    ],
+)
+def test_sinks_that_need_a_look(sink: SinkStatus, says: list[str]) -> None:
+    """A place that takes no events now, or lost some, is named; one that only waits for its time is not."""
+    found = notes(replace(STATUS, sinks=(sink,)), NOW)
+
+    assert [text.split(",")[0] for text in found] == says

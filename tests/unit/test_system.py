@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.adapters import machine, system
+from fairlead.adapters import machine, process, system
 
 
 def test_what_may_not_be_seen_is_not_accused(tmp_path: Path) -> None:
@@ -92,3 +92,18 @@ def test_one_instance_at_a_time(tmp_path: Path) -> None:
     first.release()
     assert second.claim(path) == []
     second.release()
+
+
+def test_use_is_what_the_kernel_counts() -> None:
+    """Memory that is touched and descriptors that are open show; a mapped file's pages do not count as the process's own."""
+    before = process.use()
+    page = bytearray(os.urandom(64 << 20))
+    read, write = os.pipe()
+    after = process.use()
+
+    assert after.memory - before.memory > 60 << 20
+    assert after.descriptors - before.descriptors == 2
+    assert after.cpu > before.cpu
+    assert page
+    os.close(read)
+    os.close(write)

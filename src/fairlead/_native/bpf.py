@@ -5,6 +5,7 @@ Only adapters/kernel imports this. Descriptors are plain ints that the caller cl
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +17,9 @@ from fairlead.errors import KernelError, VerifierError
 MAP_ARRAY = 2
 MAP_PROG_ARRAY = 3
 MAP_LRU_HASH = 9
+MAP_LPM_TRIE = 11
 MAP_DEVMAP = 14
+NO_PREALLOC = 1 << 0
 MMAPABLE = 1 << 10
 ATTACH_XDP = 37
 ATTACH_TCX_EGRESS = 47
@@ -109,6 +112,39 @@ def map_drop(fd: int, key: int) -> None:
     _check(lib.fl_map_drop(fd, key), "empty", f"map entry {key}")
 
 
+def map_update(fd: int, key: bytes, value: bytes) -> None:
+    """Set one entry of a map of any kind; both must be as long as the map has them."""
+    _check(lib.fl_map_update(fd, key, value), "set", f"map entry {key.hex()}")
+
+
+def map_find(fd: int, key: bytes) -> bytes | None:
+    """One entry of a map of any kind that is not per CPU, None where there is none; an LRU hash does not count it as a use."""
+    value = ffi.new("char[]", map_facts(fd).value_size)
+    result = lib.fl_map_find(fd, key, value)
+    if result == -errno.ENOENT:
+        return None
+    _check(result, "look up", f"map entry {key.hex()}")
+    return bytes(ffi.buffer(value))
+
+
+def map_delete(fd: int, key: bytes) -> None:
+    """Take one entry out of a map that is no array; KernelError with ENOENT where there is none."""
+    _check(lib.fl_map_delete(fd, key), "remove", f"map entry {key.hex()}")
+
+
+def map_read(fd: int) -> list[tuple[bytes, bytes]]:
+    """Every entry of a map that is no array, as (key, value); those that come or go meanwhile may be among them or not."""
+    facts = map_facts(fd)
+    keys, values = (ffi.new("char[]", size * facts.entries) for size in (facts.key_size, facts.value_size))
+    count = ffi.new("uint32_t *", facts.entries)
+    _check(lib.fl_map_read(fd, keys, values, count), "read", "map")
+    keys, values = (ffi.buffer(each)[:] for each in (keys, values))
+    return [
+        (keys[n * facts.key_size : (n + 1) * facts.key_size], values[n * facts.value_size : (n + 1) * facts.value_size])
+        for n in range(count[0])
+    ]
+
+
 def pin(fd: int, path: str) -> None:
     """Give the object a name in a BPF file system."""
     _check(lib.fl_pin(fd, path.encode()), "pin", path)
@@ -160,6 +196,10 @@ class Object:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it, and of all that is neither pinned nor duplicated."""
         lib.fl_object_close(self._object)
 
     def programs(self) -> list[str]:

@@ -16,7 +16,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parents[3]
 NATIVE = "src/fairlead/_native"
-SOURCES = ("maglev", "rendezvous", "memory", "flows", "maps", "object", "links", "filters")
+SOURCES = ("maglev", "rendezvous", "memory", "flows", "sources", "maps", "object", "links", "filters")
 TYPES = """
 typedef unsigned char __u8;
 typedef unsigned short __u16;
@@ -48,7 +48,7 @@ builder.set_source(
     "fairlead._native._ext",
     '#include "native.h"',
     sources=[f"{NATIVE}/{name}.c" for name in SOURCES],
-    depends=[f"{NATIVE}/native.h", f"{NATIVE}/internal.h", "bpf/abi.h"],
+    depends=[f"{NATIVE}/native.h", f"{NATIVE}/internal.h", "bpf/abi.h", "bpf/abi_sources.h"],
     include_dirs=[NATIVE, "bpf"],
     libraries=["bpf"],
     # cffi's own code has unused parameters; -Wextra is for ours

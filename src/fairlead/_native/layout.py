@@ -10,6 +10,8 @@ from fairlead.model import Layout, Member, StructLayout
 
 # What `layout_hash` covers of the constants: those that say where a value stands. Verdicts and flags may be added at any time.
 _PLACING = ("_SHIFT", "_BITS", "_ROWS", "_WAYS", "_ELEMENT", "_MAGIC")
+# Structs that it does not cover.
+_BESIDE = frozenset("options trace block_key block source_key source".split())
 
 
 @cache
@@ -25,10 +27,11 @@ def layout() -> Layout:
 def layout_hash() -> str:
     """Twelve hex digits that change when a row of a pinned table would be read differently.
 
-    Options belong to a generation, not to the tables, and are left out.
+    Options belong to a generation, not to the tables, and are left out; so are the tables that are made when they are wanted
+    only: whoever opens them compares their shape.
     """
     found = layout()
-    text = [f"{s.name}:{s.size}:{s.members}" for name, s in sorted(found.structs.items()) if name != "options"]
+    text = [f"{s.name}:{s.size}:{s.members}" for name, s in sorted(found.structs.items()) if name not in _BESIDE]
     text += [f"{name}={value}" for name, value in sorted(found.constants.items()) if name.endswith(_PLACING)]
     return hashlib.blake2b("\n".join(text).encode(), digest_size=6).hexdigest()
 

@@ -118,6 +118,37 @@ int fl_map_drop(int fd, uint32_t key)
 	return result ? result : bpf_map_delete_elem(fd, &key);
 }
 
+/* Key and value must be as long as the map has them. */
+int fl_map_update(int fd, const void *key, const void *value)
+{
+	log_restart();
+	return bpf_map_update_elem(fd, key, value, BPF_ANY);
+}
+
+/* As a program would find it, but nothing is noted: an LRU hash's entries do not become younger by it. */
+int fl_map_find(int fd, const void *key, void *value)
+{
+	log_restart();
+	return bpf_map_lookup_elem(fd, key, value);
+}
+
+int fl_map_delete(int fd, const void *key)
+{
+	log_restart();
+	return bpf_map_delete_elem(fd, key);
+}
+
+/* Everything in a map of any kind but arrays, in one call; `count` in: room, out: entries. */
+int fl_map_read(int fd, void *keys, void *values, uint32_t *count)
+{
+	uint64_t next[8]; /* where a further call would begin: as long as a key, at most */
+	int result;
+
+	log_restart();
+	result = bpf_map_lookup_batch(fd, NULL, next, keys, values, count, NULL);
+	return result == -ENOENT ? 0 : result;
+}
+
 int fl_pin(int fd, const char *path)
 {
 	log_restart();

@@ -33,6 +33,10 @@ void fl_survey(const void *flows, size_t buckets, uint8_t fine_now, uint8_t coar
 	       const uint32_t *places, uint32_t destinations, uint32_t *out);
 void fl_sum_cells(const void *cells, uint32_t cpus, uint32_t stride, const uint32_t *ids, size_t count, uint64_t *out);
 
+void fl_sum_sources(const void *sources, uint32_t regions, size_t rows, uint64_t *out);
+size_t fl_largest(const uint64_t *numbers, size_t count, size_t most, uint32_t *rows);
+size_t fl_json(const uint64_t *numbers, size_t count, char *out);
+
 const char *fl_log(void);
 int fl_possible_cpus(void);
 int64_t fl_file_system(const char *path);
@@ -41,6 +45,10 @@ int fl_map_facts(int fd, uint32_t *facts);
 int fl_map_put(int fd, uint32_t key, uint32_t value);
 int fl_map_take(int fd, uint32_t key, uint32_t *value);
 int fl_map_drop(int fd, uint32_t key);
+int fl_map_update(int fd, const void *key, const void *value);
+int fl_map_find(int fd, const void *key, void *value);
+int fl_map_delete(int fd, const void *key);
+int fl_map_read(int fd, void *keys, void *values, uint32_t *count);
 int fl_pin(int fd, const char *path);
 int fl_open_pin(const char *path);
 int fl_program_facts(int fd, uint32_t *facts, char *name);

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 from fairlead.errors import KernelError
-from fairlead.model import AdminState, Drained, Override, Protocol, ServiceKey
+from fairlead.model import AdminState, Block, Drained, Override, Protocol, ServiceKey
 
-FILE = "overrides.json"
+FILE, BLOCKS = "overrides.json", "blocks.json"
 _FORMAT = 1
 
 
@@ -54,22 +54,54 @@ class Overrides:
         """These and no others from now on; on KernelError the file is as it was."""
         away = None if drained is None else {"who": drained.who, "at": drained.at}
         held = {"format": _FORMAT, "overrides": [_written(each) for each in overrides], "drained": away}
-        text = json.dumps(held, indent=1) + "\n"
-        fresh = self.path.with_suffix(".new")
+        _write(self.path, held)
+
+
+class Blocks:
+    """The sources that operators keep out, in a file of the same directory; errors likewise."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = Path(directory) / BLOCKS
+
+    def load(self) -> tuple[Block, ...]:
+        """What was said, nothing where there is no file."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(self.path)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            if found["format"] != _FORMAT:
+                raise KernelError("read", str(self.path), 0, f"it is of format {found['format']}, this Fairlead reads {_FORMAT}")
+            return tuple(
+                Block(ip_network(b["prefix"]), str(b["who"]), float(b["since"]), float(b["until"]), str(b["why"]))
+                for b in found["blocks"]
+            )
+        except FileNotFoundError:
+            return ()
         except OSError as error:
-            raise KernelError("write", str(self.path), error.errno or 0, error.strerror or "") from error
+            raise KernelError("read", str(self.path), error.errno or 0, error.strerror or "") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise KernelError("read", str(self.path), 0, f"it is damaged ({error!r}): remove it, and say them again") from error
+
+    def save(self, blocks: Iterable[Block]) -> None:
+        """These and no others from now on; on KernelError the file is as it was."""
+        written = [{"prefix": str(b.prefix), "who": b.who, "since": b.since, "until": b.until, "why": b.why} for b in blocks]
+        _write(self.path, {"format": _FORMAT, "blocks": written})
+
+
+def _write(path: Path, held: object) -> None:
+    fresh = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(held, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise KernelError("write", str(path), error.errno or 0, error.strerror or "") from error
 
 
 def _written(o: Override) -> dict[str, object]:

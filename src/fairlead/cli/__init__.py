@@ -1,7 +1,7 @@
 """The `fairlead` command. Nouns read, verbs change; all but `run` and `detach` speak to the daemon's socket only.
 
-Exit codes: 0 fine, 1 refused or failed, 2 wrong usage. Everything heavy is imported by the command that needs it, so that
-`fairlead version` and `--help` start fast.
+Exit codes: 0 fine, 1 refused or failed, 2 wrong usage, 3 what is shown is degraded. Everything heavy is imported by the command
+that needs it, so that `fairlead version` and `--help` start fast.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
-from fairlead.cli import options, verbs
+from fairlead.cli import blocks, explaining, nouns, options, verbs
+
+_CHANGING = frozenset(("reload", "restart", "confirm", "reattach", "block", "unblock"))
 
 
 class _Commands(click.Group):
@@ -33,18 +35,29 @@ class _Commands(click.Group):
         group: click.Command = found.lab
         return group
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In the order in which they are looked for at night: what shows, what changes, the rest."""
+        found = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name)) is not None}
+        changes = [name for name, command in found.items() if command in verbs.ALL or name in _CHANGING]
+        shows = [n for n, c in found.items() if (isinstance(c, options.Reading) or n == "top") and n not in changes]
+        rest = [name for name in found if name not in {*shows, *changes}]
+        limit = formatter.width - 6 - max(map(len, found))
+        for title, names in (("Show", shows), ("Change what runs", changes), ("Run, install, look into", rest)):
+            with formatter.section(title):
+                formatter.write_dl([(name, found[name].get_short_help_str(limit)) for name in names])
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def fairlead() -> None:
     """Fairlead, a Direct Server Return layer 4 load balancer for Linux."""
 
 
-for _verb in verbs.ALL:
-    fairlead.add_command(_verb)
+for _command in (*nouns.ALL, *verbs.ALL, *blocks.ALL, explaining.explain):
+    fairlead.add_command(_command)
 
 
 @fairlead.command()
-@click.argument("config")
+@click.argument("config", shell_complete=options.files)
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
 @options.socket
 @options.bpffs
@@ -76,7 +89,7 @@ def run(config: str, interfaces: tuple[str, ...], *, trial: bool, **options: Any
 
 
 @fairlead.command()
-@click.argument("config")
+@click.argument("config", shell_complete=options.files)
 @click.option("--expand", is_flag=True, help="Print the configuration with every default written out.")
 def check(config: str, expand: bool) -> None:
     """Say all that is wrong with CONFIG at once."""
@@ -86,7 +99,7 @@ def check(config: str, expand: bool) -> None:
 
 
 @fairlead.command()
-@click.argument("config", required=False)
+@click.argument("config", required=False, shell_complete=options.files)
 @click.argument("interfaces", metavar="[INTERFACE]...", nargs=-1)
 @options.bpffs
 @options.state
@@ -100,16 +113,6 @@ def doctor(config: str | None, interfaces: tuple[str, ...], bpffs: str, state: s
     from fairlead.cli import offline
 
     sys.exit(offline.doctor(config, interfaces, (bpffs, state), as_json=as_json))
-
-
-@fairlead.command()
-@options.socket
-@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-def status(socket: str, as_json: bool) -> None:
-    """Show what the running daemon knows."""
-    from fairlead.cli import online
-
-    sys.exit(online.status(socket, as_json=as_json))
 
 
 @fairlead.command()
@@ -144,7 +147,7 @@ def confirm(socket: str) -> None:
 
 
 @fairlead.command()
-@click.argument("interface")
+@click.argument("interface", shell_complete=options.known("interfaces"))
 @options.socket
 def reattach(interface: str, socket: str) -> None:
     """Take the programs off INTERFACE and put them on anew. Of a bond, off and on all its members."""
@@ -153,32 +156,6 @@ def reattach(interface: str, socket: str) -> None:
     from fairlead.cli import online
 
     sys.exit(online.post(socket, f"/v1/reattach?interface={quote(interface, safe='')}"))
-
-
-@fairlead.command()
-@click.argument("peer", required=False)
-@options.socket
-@options.json
-def bgp(peer: str | None, socket: str, as_json: bool) -> None:
-    """Show the BGP sessions, or all about that with PEER, an address."""
-    from fairlead.cli import online
-
-    sys.exit(online.bgp(socket, peer, as_json=as_json))
-
-
-@fairlead.command()
-@options.socket
-@click.option("--backend", metavar="ADDRESS", help="Only this one.")
-@options.service
-@options.json
-def flows(socket: str, backend: str | None, service: str | None, as_json: bool) -> None:
-    """Sum up the flow table by service and backend.
-
-    Live entries, by state, and how long the youngest and the oldest have been silent.
-    """
-    from fairlead.cli import changing
-
-    sys.exit(changing.flows(socket, backend, service, as_json=as_json))
 
 
 @fairlead.command()
@@ -193,6 +170,21 @@ def detach(socket: str, bpffs: str, state: str) -> None:
     from fairlead.cli import offline
 
     sys.exit(offline.detach(socket, bpffs, state))
+
+
+@fairlead.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what SHELL reads to complete our commands, and what the running daemon knows: backends, services, peers.
+
+    \b
+    bash:  fairlead completion bash > /usr/share/bash-completion/completions/fairlead
+    zsh:   fairlead completion zsh > /usr/share/zsh/vendor-completions/_fairlead
+    fish:  fairlead completion fish > /usr/share/fish/vendor_completions.d/fairlead.fish
+    """  # noqa: D301 - click keeps the lines behind \b as they are
+    from fairlead.cli import completing
+
+    print(completing.script(shell), end="")
 
 
 @fairlead.command()

@@ -1,4 +1,4 @@
-"""Commands that change what runs, and those that look at flows: `plan`, `apply`, `drain` and its kin, `flows`."""
+"""Commands that change what runs: `plan`, `apply`, `drain` and its kin."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from fairlead import render
-from fairlead.cli.online import NoDaemon, ask, complain, decode
-from fairlead.model import Change, FlowTable
+from fairlead.cli.online import Denied, NoDaemon, ask, complain, decode, get
+from fairlead.model import Change
 
 CHANGES, REFUSED = 4, 5  # exit codes
 _LARGE = 600.0  # seconds: a hundred thousand backends are read and planned meanwhile
@@ -29,12 +28,12 @@ def change(socket: str, verb: str, path: str, max_moved: float | None, *, as_jso
         return complain(f"cannot read {path}: {e.strerror}")
     words = {"path": str(Path(path).absolute())} | ({} if max_moved is None else {"max-moved": f"{max_moved!r}"})
     try:
-        code, body = ask(socket, "POST", f"/v1/{verb}?{urlencode(words)}", text, _LARGE)
+        _, body = ask(socket, "POST", f"/v1/{verb}?{urlencode(words)}", text, _LARGE)
     except NoDaemon as e:
         return complain(str(e))
     found = json.loads(body)
     if "error" in found:
-        return _bad(found["error"], own_words=code == 400)  # the file's problems stand for themselves
+        return _bad(found["error"], own_words="problems" in found)  # the file's problems stand for themselves
     made = decode(Change, found)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -66,29 +65,10 @@ def say(socket: str, target: str, **words: str | None) -> int:
     return 0
 
 
-def flows(socket: str, backend: str | None, service: str | None, *, as_json: bool) -> int:
-    """`fairlead flows`."""
-    try:
-        found = _flows(socket, backend, service)
-    except (NoDaemon, ValueError) as e:
-        return complain(str(e))
-    if backend and not found["services"]:
-        return complain(f"there is no backend {backend} {f'for {service}' if service else 'in the tables'}")
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        print(render.flows(decode(FlowTable, found)), end="")
-    return 0
-
-
-def _flows(socket: str, backend: str | None, service: str | None) -> dict[str, Any]:
-    """The daemon's answer; ValueError with its words if it has none."""
-    words = {name: word for name, word in (("backend", backend), ("service", service)) if word}
-    code, body = ask(socket, "GET", f"/v1/flows?{urlencode(words)}")
-    found: dict[str, Any] = json.loads(body)
-    if code != 200:  # as everywhere in HTTP
-        raise ValueError(found.get("error", found))
-    return found
+def _flows(socket: str, backend: str, service: str | None) -> int:
+    """How many a backend has."""
+    words = {"backend": backend} | ({"service": service} if service else {})
+    return int(get(socket, f"/v1/flows?{urlencode(words)}")["entries"])
 
 
 def wait(socket: str, backend: str, service: str | None, timeout: float | None) -> int:
@@ -96,8 +76,8 @@ def wait(socket: str, backend: str, service: str | None, timeout: float | None) 
     began, looks = time.monotonic(), deque[tuple[float, int]](maxlen=_RATE_OVER)
     while True:
         try:
-            left = int(_flows(socket, backend, service)["entries"])
-        except (NoDaemon, ValueError) as e:
+            left = _flows(socket, backend, service)
+        except (NoDaemon, Denied) as e:
             return complain(str(e))
         now = time.monotonic()
         looks.append((now, left))

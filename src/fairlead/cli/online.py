@@ -10,21 +10,23 @@ import os
 import socket
 import sys
 import time
+import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlencode
-
-from fairlead import render
-from fairlead.model import BgpStatus, Status
 
 T = TypeVar("T")
 
 _RESTART_WITHIN, _POLL = 60.0, 0.05  # seconds
+_SILENCE = 60.0  # seconds: a daemon that has nothing to tell says so more often
 
 
 class NoDaemon(Exception):
     """Nobody answers; the text is a plain sentence."""
+
+
+class Denied(Exception):
+    """The daemon has no such answer; the text says why."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -72,6 +74,44 @@ def _asked(path: str, method: str, target: str, body: bytes | None, within: floa
         connection.close()
 
 
+def stream(path: str, target: str, last: int) -> Iterator[dict[str, Any]]:
+    """The events that the daemon tells as they happen (server-sent events, WHATWG HTML 9.2), those after the number `last`.
+
+    Ends when the daemon does. NoDaemon if it gives no answer, Denied if it has no such stream.
+    """
+    connection = _UnixConnection(path, _SILENCE)
+    try:
+        connection.request("GET", target, None, {"accept": "text/event-stream", "last-event-id": str(last)})
+        answer = connection.getresponse()
+        if answer.status != 200:  # as everywhere in HTTP
+            raise Denied(f"the daemon does not tell events as they come: {answer.status} {answer.reason}")
+        yield from _told(answer)
+    except (OSError, http.client.HTTPException) as e:
+        raise NoDaemon(f"the daemon on {path} is gone: {_words(e)}") from None
+    finally:
+        connection.close()
+
+
+def _told(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    kind, data = "", list[str]()
+    for line in lines:
+        name, _, value = line.decode().rstrip("\r\n").partition(":")
+        if name == "event":
+            kind = value.strip()
+        elif name == "data":
+            data.append(value.removeprefix(" "))
+        elif not name and not value:  # a blank line ends an event, a colon begins a comment
+            if data and kind == "event":
+                yield json.loads("\n".join(data))
+            elif data and kind == "missed":
+                print(f"fairlead: {json.loads(data[0])['events']} events went by unseen", file=sys.stderr, flush=True)
+            kind, data = "", []
+
+
+def _words(e: Exception) -> str:
+    return (e.strerror if isinstance(e, OSError) else "") or str(e) or type(e).__name__
+
+
 def decode(kind: type[T], value: Any) -> T:
     """A value of the model from its JSON; names that this version does not know are left out."""
     return typing.cast("T", _decode(kind, value))
@@ -92,43 +132,18 @@ def _decode(kind: Any, value: Any) -> Any:
         return tuple(_decode(arguments[0], item) for item in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _decode(arguments[1], item) for key, item in value.items()}
+    if origin is types.UnionType and value is not None and dataclasses.is_dataclass(arguments[0]):
+        return _decode(arguments[0], value)
     return value
 
 
-def status(path: str, *, as_json: bool) -> int:
-    """`fairlead status`."""
-    try:
-        code, body = ask(path, "GET", "/v1/status")
-    except NoDaemon as e:
-        return complain(str(e))
+def get(path: str, target: str, within: float = 30.0) -> Any:
+    """The daemon's answer to a question, from its JSON; Denied with its words if it has none, NoDaemon."""
+    code, body = ask(path, "GET", target, within=within)
     found = json.loads(body)
     if code != 200:
-        return complain(str(found.get("error", found)))
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        print(render.status(decode(Status, found), time.time()), end="")
-    return 0
-
-
-def bgp(path: str, peer: str | None, *, as_json: bool) -> int:
-    """`fairlead bgp`."""
-    words = urlencode({"peer": peer} if peer else {})
-    try:
-        code, body = ask(path, "GET", f"/v1/bgp?{words}")
-    except NoDaemon as e:
-        return complain(str(e))
-    found = json.loads(body)
-    if code != 200:
-        return complain(str(found.get("error", found)))
-    shown = decode(BgpStatus, found)
-    if as_json:
-        print(json.dumps(found, indent=2))
-    elif peer and shown.peers:
-        print(render.peer(shown.peers[0], time.time()), end="")
-    else:
-        print(render.bgp(shown, time.time()), end="")
-    return 0
+        raise Denied(str(found.get("error", found)))
+    return found
 
 
 def post(path: str, target: str) -> int:

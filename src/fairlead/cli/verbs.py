@@ -10,7 +10,7 @@ from fairlead.cli import options
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", shell_complete=options.files)
 @options.socket
 @options.max_moved
 @options.json
@@ -25,7 +25,7 @@ def plan(file: str, socket: str, max_moved: float | None, as_json: bool) -> None
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", shell_complete=options.files)
 @options.socket
 @options.max_moved
 @options.json
@@ -41,7 +41,7 @@ def apply(file: str, socket: str, max_moved: float | None, as_json: bool) -> Non
 
 
 @click.command()
-@click.argument("backend")
+@click.argument("backend", shell_complete=options.known("backends or self"))
 @options.socket
 @options.service
 @click.option("--wait", is_flag=True, help="Until its flows have ended; shows how many are left.")
@@ -75,7 +75,7 @@ def undrain(socket: str) -> None:
 
 
 @click.command()
-@click.argument("backend")
+@click.argument("backend", shell_complete=options.known("backends"))
 @options.socket
 @options.service
 def disable(backend: str, socket: str, service: str | None) -> None:
@@ -89,7 +89,7 @@ def disable(backend: str, socket: str, service: str | None) -> None:
 
 
 @click.command()
-@click.argument("backend")
+@click.argument("backend", shell_complete=options.known("backends"))
 @options.socket
 @options.service
 def enable(backend: str, socket: str, service: str | None) -> None:
@@ -103,7 +103,7 @@ def enable(backend: str, socket: str, service: str | None) -> None:
 
 
 @click.command()
-@click.argument("backend")
+@click.argument("backend", shell_complete=options.known("backends"))
 @click.argument("number", type=click.IntRange(0, 1000))
 @options.socket
 @options.service
@@ -115,7 +115,7 @@ def weight(backend: str, number: int, socket: str, service: str | None) -> None:
 
 
 @click.command()
-@click.argument("backend", required=False)
+@click.argument("backend", required=False, shell_complete=options.known("overridden"))
 @options.socket
 @options.service
 @click.option("--all", "everything", is_flag=True, help="What was said of every backend.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead.config import machine, scalars
+from fairlead.config import machine, scalars, sinks
 from fairlead.config.addresses import address4, address6
+from fairlead.config.api import read_api
 from fairlead.config.bgp import Router, Speaking, read_bgp, read_prefixes
 from fairlead.config.capacity import report_capacity
 from fairlead.config.conflicts import report_conflicts, report_oddities
@@ -13,7 +14,7 @@ from fairlead.config.nodes import Section, Value, section
 from fairlead.config.services import Draft, read_catalogue, read_services
 from fairlead.config.settings import Settings, read_calm, scheduler
 from fairlead.config.vocabulary import DOCUMENT
-from fairlead.model import Cluster, Config, Limits, ProbeConfig, Reject, Service, Timeouts
+from fairlead.model import Cluster, Config, Limits, Logging, ProbeConfig, Reject, Service, Timeouts
 
 _DRAIN_TIME = 10.0  # seconds
 _STOP_TIME = 1.0
@@ -64,6 +65,11 @@ def _config(said: Section, drafts: list[Draft]) -> Config:
         timeouts=said.take("timeouts", machine.timeouts) or Timeouts(),
         limits=said.take("limits", machine.limits) or Limits(),
         vlans=machine.vlans(said.get("vlans"), said.get("vlans6"), (router.address, router.address6)),
+        api=read_api(said),
+        logging=said.take("logging", sinks.logging) or Logging(),
+        compat=said.take("compat", scalars.choice({"vc5": "vc5"})) or "",
+        blocked=said.take("block", machine.blocked) or (),
+        count_prefixes=said.take("count-prefixes", scalars.boolean) or False,
         attach_delay=said.take("attach-delay", scalars.duration(0, 60)) or 0.0,
         path=said.value.report.path,
     )

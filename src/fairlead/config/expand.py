@@ -9,11 +9,14 @@ from collections.abc import Iterable
 
 import yaml
 
+from fairlead.config.api import spelled
 from fairlead.config.checks import USES
 from fairlead.config.expand_bgp import Plain, bgp, plain_seconds
+from fairlead.config.expand_sinks import logging
 from fairlead.config.tunnels import UDP_KINDS
 from fairlead.model import (
     AdminState,
+    Api,
     Backend,
     Check,
     Config,
@@ -63,10 +66,33 @@ def _config(config: Config) -> dict[str, Plain]:
         out["probe"] = {"mark": config.probe.mark, "priority": config.probe.priority, "table": config.probe.table}
     if config.cluster.key_file is not None:
         out["cluster"] = {"key-file": config.cluster.key_file}
+    out |= _sources(config) | _api(config.api)
+    if told := logging(config.logging):
+        out["logging"] = told
+    if config.compat:
+        out["compat"] = config.compat
     if speaking := bgp(config):
         out["bgp"] = speaking
     out["services"] = [_service(s) for s in config.services]
     return out
+
+
+def _sources(config: Config) -> dict[str, Plain]:
+    out: dict[str, Plain] = {"block": [str(prefix) for prefix in config.blocked]} if config.blocked else {}
+    return out | ({"count-prefixes": True} if config.count_prefixes else {})
+
+
+def _api(api: Api) -> dict[str, Plain]:
+    out: dict[str, Plain] = {}
+    if api.listen != Api().listen:
+        out["listen"] = [spelled(*where) for where in api.listen] or "none"
+    if api.token_file is not None:
+        out["token-file"] = api.token_file
+    if api.public_read:
+        out["public-read"] = True
+    if api.certificate is not None and api.key is not None:
+        out["tls"] = {"certificate": api.certificate, "key": api.key}
+    return out | ({"hosts": list(api.hosts)} if api.hosts else {})
 
 
 def _service(service: Service) -> dict[str, Plain]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv6Network, ip_address, ip_interface
 
 from fairlead.config import scalars
-from fairlead.config.nodes import Entry, Section, Value, entries, list_of, section
+from fairlead.config.addresses import prefix
+from fairlead.config.nodes import Entry, Section, Value, entries, items, list_of, section
 from fairlead.config.report import shown
 from fairlead.config.scalars import words
 from fairlead.config.vocabulary import CLUSTER, LIMITS, PROBE, TIMEOUTS
 from fairlead.model import Address, Cluster, Limits, Prefix, ProbeConfig, Timeouts, Vlan
 
+_MAPPED = IPv6Network("::ffff:0:0/96")
 # The kernel's own tables, 253 default, 254 main, 255 local; 0 means none. See ip-route(8).
 _KERNEL_TABLES = range(253, 256)
 # Three timeouts share a clock whose 256 ticks are four times the longest or, rounded to a power of two, up to eight times.
@@ -25,6 +27,24 @@ def interfaces(value: Value) -> tuple[str, ...] | None:
     for name in dict.fromkeys(n for n in found or () if (found or ()).count(n) > 1):
         value.error(f"interface `{name}` is listed twice")
     return found
+
+
+def blocked(value: Value) -> tuple[Prefix, ...] | None:
+    """Sources that may send nothing to any VIP: prefixes, each once."""
+    found = items(value, "a list of prefixes")
+    read: dict[Prefix, Value] = {}
+    for item in found or ():
+        one = prefix(item)
+        if one is None:
+            continue
+        if one in read:
+            item.error(f"{one} is listed twice", "keep one")
+        elif not one.prefixlen:
+            item.error(f"{one} is everybody", "block what is narrower")
+        elif isinstance(one, IPv6Network) and one.subnet_of(_MAPPED):
+            item.error(f"{one} is IPv4 in the dress of IPv6", "write it as IPv4")
+        read.setdefault(one, item)
+    return tuple(sorted(read, key=lambda p: (p.version, int(p.network_address), p.prefixlen)))
 
 
 def probe(value: Value) -> ProbeConfig | None:

@@ -28,22 +28,16 @@ DOCUMENT = Vocabulary(
     "the file",
     frozenset(
         "services servers policy prefixes bgp interfaces attach-delay address address6 vlans vlans6 probe cluster scheduler "
-        "timeouts limits".split()
+        "timeouts limits logging listen token-file public-read tls hosts compat block count-prefixes".split()
     )
     | CALM,
     later={
         "multicast": "leave it out: flows are not shared between balancers yet",
-        "logging": "leave it out: events go to the daemon's own output",
-        "probes": "leave it out: checks are not logged one by one",
-        "token-file": "leave it out: the API is a unix socket only",
-        "public-read": "leave it out: the API is a unix socket only",
-        "compat": "leave it out",
     },
     dead={
         "learn": "VC5 ignores it too",
-        "listen": "VC5 ignores it too",
         "defcon": "VC5 ignores it too",
-        "webserver": "VC5 ignores it too, its -w option counts; the API is on a unix socket",
+        "webserver": "VC5 ignores it too, its -w option counts; `listen` is where the API is",
         "webroot": "VC5 ignores it too, its -r option counts",
         "host_id": "VC5 ignores it too, its -I option counts",
         "native": "VC5 ignores it too, its -n option counts; native XDP is tried first, generic XDP is the fallback",
@@ -51,9 +45,16 @@ DOCUMENT = Vocabulary(
     },
     renamed={
         "rhi": "it is called `bgp` since VC5 0.2",
+        "blocklist": "it is called `block`, a list of prefixes",
+        "probes": "it belongs to `logging`, or to a sink in it",
+        "syslog": "it belongs to `logging`",
+        "elasticsearch": "it belongs to `logging`",
+        "opensearch": "it belongs to `logging`",
         "policies": "it is called `policy`",
         "nics": "it is called `interfaces`",
         "router-id": "it is called `address`",
+        "token": "write it into a file of its own, and name that as `token-file`",
+        "api": "its keys stand at the top of the file: `listen`, `token-file`, `public-read`, `tls`, `hosts`",
         "bonding": "leave it out: name the bond under `interfaces`, its members are found",
         "routes": "leave it out: the kernel's routes count",
     },
@@ -162,6 +163,7 @@ GRACEFUL_RESTART = Vocabulary(
     renamed={"restart_time": "it is called `time`", "restart-time": "it is called `time`"},
 )
 
+TLS = Vocabulary("`tls`", frozenset("certificate key".split()), renamed={"cert": "it is called `certificate`"})
 PROBE = Vocabulary("`probe`", frozenset("mark priority table".split()))
 CLUSTER = Vocabulary("`cluster`", frozenset(["key-file"]), renamed={"key": "write the key into a file and name it as `key-file`"})
 TIMEOUTS = Vocabulary(
@@ -186,5 +188,62 @@ DAMPING = Vocabulary(
     renamed={"halflife": "it is called `half-life`", "max-suppress": "leave it out"},
 )
 
-_SPEAKING = (BGP, GROUP, PEER, RULE, LISTEN, AGGREGATE, GRACEFUL_RESTART)
-ALL = (DOCUMENT, SERVICE, POLICY_ENTRY, CHECK, SERVER, *_SPEAKING, PROBE, CLUSTER, TIMEOUTS, LIMITS, PAYLOAD, DAMPING)
+LOGGING = Vocabulary(
+    "`logging`",
+    frozenset("format probes syslog elasticsearch opensearch slack teams webhook alert".split()),
+    renamed={
+        "elastic": "it is called `elasticsearch`",
+        "level": "leave it out: all is written but probes that change nothing, which `probes: all` asks for",
+        "file": "leave it out: send standard error to a file, or name `syslog`",
+        "webhooks": "it is called `webhook`, a mapping or a list of them",
+        "alerts": "they are called `slack`, `teams` and `webhook`",
+    },
+)
+ALERT = Vocabulary(
+    "an alert",
+    frozenset("url url-file token-file ca-file level priorities group most".split()),
+    renamed={
+        "priority": "it is called `priorities`, a list",
+        "alert": "it is called `level`; `alert` of `logging` is that of all alerts",
+        "token": "write the token into a file and name that as `token-file`",
+        "limit": "it is called `most`, messages in an hour",
+        "rate": "it is called `most`, messages in an hour",
+    },
+)
+SYSLOG = Vocabulary(
+    "`syslog`",
+    frozenset("address transport facility format probes".split()),
+    renamed={"protocol": "it is called `transport`", "server": "it is called `address`", "host": "it is called `address`"},
+)
+SEARCH = Vocabulary(
+    "a cluster of `elasticsearch` or `opensearch`",
+    frozenset("addresses stream index username password password-file api-key-file ca-file probes queue spool".split()),
+    renamed={
+        "address": "they are called `addresses`, a list",
+        "hosts": "they are called `addresses`",
+        "user": "it is called `username`",
+        "api-key": "write the key into a file and name that as `api-key-file`",
+        "apikey": "write the key into a file and name that as `api-key-file`",
+        "certificate": "name the authority's certificate as `ca-file`",
+    },
+)
+
+_SPEAKING = (BGP, GROUP, PEER, RULE, LISTEN, AGGREGATE, GRACEFUL_RESTART, TLS)
+ALL = (
+    DOCUMENT,
+    SERVICE,
+    POLICY_ENTRY,
+    CHECK,
+    SERVER,
+    *_SPEAKING,
+    PROBE,
+    CLUSTER,
+    TIMEOUTS,
+    LIMITS,
+    PAYLOAD,
+    DAMPING,
+    LOGGING,
+    SYSLOG,
+    SEARCH,
+    ALERT,
+)

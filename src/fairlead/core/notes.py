@@ -21,7 +21,7 @@ _BESIDE = {
 
 def notes(before: Config, after: Config) -> list[str]:
     """One line for each thing that is worked by differently from now on."""
-    return [*_settings(before, after), *_services(before, after), *_peers(before, after)]
+    return [*_settings(before, after), *_sources(before, after), *_services(before, after), *_peers(before, after)]
 
 
 def _settings(before: Config, after: Config) -> Iterator[str]:
@@ -40,9 +40,17 @@ def _settings(before: Config, after: Config) -> Iterator[str]:
     for name, text in (("drain_time", "drain_time"), ("stop_time", "stop_time")):
         if getattr(before, name) != getattr(after, name):
             yield f"set {text} of BGP"
-    for name, text in (("vlans", "vlans"), ("attach_delay", "attach-delay"), ("limits", "limits")):
+    for name, text in (("vlans", "vlans"), ("attach_delay", "attach-delay"), ("limits", "limits"), ("logging", "logging")):
         if getattr(before, name) != getattr(after, name):
             yield f"set {text}"
+
+
+def _sources(before: Config, after: Config) -> Iterator[str]:
+    old, new = frozenset(before.blocked), frozenset(after.blocked)
+    yield from (f"block {prefix}" for prefix in after.blocked if prefix not in old)
+    yield from (f"block {prefix} no longer" for prefix in before.blocked if prefix not in new)
+    if before.count_prefixes != after.count_prefixes:
+        yield f"count packets by source{'' if after.count_prefixes else ' no longer'}"
 
 
 def _services(before: Config, after: Config) -> Iterator[str]:

@@ -227,6 +227,24 @@ def _by_whom(backend: Backend, what: str) -> str:
     return f"{what} by {said.who} since {date(said.at)}"
 
 
+def cause(plan: BackendPlan, *, tried: bool) -> str:
+    """The kind of reason that a backend has for being as it is, one of a few words; `tried`: a check of it has had a result."""
+    if plan.state is State.ACTIVE:
+        return "panic" if plan.front else ""
+    if plan.path is None and plan.state is State.DOWN:
+        return "path"
+    if plan.state is State.DOWN:
+        return "checks" if plan.decided or tried else "unchecked"
+    if plan.by_damping:
+        return "damping"
+    said = plan.backend.override
+    if plan.state is State.DISABLED or plan.backend.state is AdminState.DRAIN:
+        return "operator" if said is not None and said.state is not None else "configuration"
+    if plan.backend.weight == 0:
+        return "operator" if said is not None and said.weight is not None else "configuration"
+    return "backup"
+
+
 def plan_vip(vip: Address, services: Sequence[ServicePlan], since: float = 0.0) -> VipPlan:
     """A VIP is up when all its services are, and may be announced when results since the start bear that out.
 

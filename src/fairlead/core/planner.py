@@ -41,6 +41,7 @@ class Planner:
         self._vips: tuple[Config, WantVips] | None = None
         self.services: dict[ServiceKey, Planned] = {}
         self._up: dict[ServiceKey, float] = {}
+        self.since: dict[ServiceKey, float] = {}  # Unix time: when a service was last seen to go up or down, or seen first
 
     def renew(
         self, services: Mapping[ServiceKey, ServiceFacts], inherited: Mapping[ServiceKey, float], now: Moment
@@ -58,6 +59,8 @@ class Planner:
                 continue
             plan = plan_service(facts)
             new[key] = Planned(facts, plan, want_service(plan, self._rows))
+            if before is None or before.plan.up != plan.up:
+                self.since[key] = now.wall_at(inherited.get(key, now.steady)) if before is None and plan.up else now.wall
             if not plan.up:
                 self._up.pop(key, None)
             elif key not in self._up:
@@ -69,6 +72,7 @@ class Planner:
         self.services = new
         for key in old.keys() - new.keys():
             self._up.pop(key, None)
+            self.since.pop(key, None)
             yield key
 
     def _say_changes(self, before: ServicePlan, after: ServicePlan, now: Moment) -> None:

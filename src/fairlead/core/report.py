@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -11,7 +11,7 @@ from fairlead.core.geometry import holds
 from fairlead.core.hashes import known, unmapped
 from fairlead.core.ids import Kind
 from fairlead.core.overrides import described
-from fairlead.core.plan import BackendPlan, ServicePlan, State
+from fairlead.core.plan import BackendPlan, ServicePlan, State, cause
 from fairlead.core.rows import is_vip, service_key
 from fairlead.core.steps import LIMIT_OF
 from fairlead.core.tables import Have
@@ -75,6 +75,7 @@ def service_status(
     rest: Rest,
     flows: Sequence[int],
     applied: str,
+    since: float = 0.0,
 ) -> ServiceStatus:
     """One service with its backends; these have the counters of the present owner of their id, the sums have the rest too."""
     service, key = plan.service, plan.service.key
@@ -104,6 +105,7 @@ def service_status(
         panic=plan.panic,
         backups=plan.backups,
         applied=applied,
+        since=since,
     )
 
 
@@ -131,6 +133,7 @@ def _backend(
         penalty=round(seen.penalty, 1) if seen is not None else 0.0,
         override=described(plan.backend.override) if plan.backend.override is not None else "",
         checks=seen.checks if seen is not None else (),
+        cause=cause(plan, tried=seen is not None and any(check.at for check in seen.checks)),
     )
 
 
@@ -150,18 +153,26 @@ def with_totals(
     """VIPs with the sums over their services, those included that are not configured any more."""
     sums: dict[str, Counters] = {}
     flows: dict[str, int] = {}
+    turned: dict[str, list[tuple[bool, float]]] = {}
     for s in services:
+        turned.setdefault(s.vip, []).append((s.state == "up", s.since))
         sums[s.vip] = plus(sums.get(s.vip, NONE), (s.packets, s.bytes, s.new_flows))
         flows[s.vip] = flows.get(s.vip, 0) + s.flows
     for key in rest.keys().difference(map(service_key, configured)):
         vip = str(unmapped(key[:16]))
         sums[vip] = plus(sums.get(vip, NONE), rest.of(key))
-    return tuple(_vip(v, sums.get(v.address, NONE), flows.get(v.address, 0)) for v in vips)
+    return tuple(_vip(v, sums.get(v.address, NONE), flows.get(v.address, 0), _since(turned.get(v.address, ()))) for v in vips)
 
 
-def _vip(vip: VipStatus, counts: Counters, flows: int) -> VipStatus:
+def _vip(vip: VipStatus, counts: Counters, flows: int, since: float) -> VipStatus:
     packets, octets, made = counts
-    return VipStatus(vip.address, vip.state, vip.announced, vip.reason, packets, octets, flows, made)
+    return VipStatus(vip.address, vip.state, vip.announced, vip.reason, packets, octets, flows, made, since)
+
+
+def _since(services: Collection[tuple[bool, float]]) -> float:
+    """Since when a VIP is as it is: up since the last of its services is, down since the first of those that are."""
+    down = [since for up, since in services if not up]
+    return min(down) if down else max((since for _, since in services), default=0.0)
 
 
 def limit_status(have: Have, config: Config | None, flows: Sequence[int]) -> tuple[LimitStatus, ...]:

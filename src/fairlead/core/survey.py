@@ -35,7 +35,8 @@ class Survey:
         """Every service; 100,000 backends take seconds altogether."""
         for key, p in list(self.planner.services.items()):
             seen, applied = self.facts.seen(key, self.now), self.progress.applied(p.want)
-            yield service_status(self.have, p.plan, seen, self.rest, self.flows, applied)
+            since = self.planner.since.get(key, 0.0)
+            yield service_status(self.have, p.plan, seen, self.rest, self.flows, applied, since)
 
     def report(self, services: Sequence[ServiceStatus]) -> Report:
         """All of it, with the services that `services` gave."""

@@ -4,6 +4,8 @@ Nothing here imports anything else of Fairlead; every other module may import it
 host integers, durations are seconds as float, moments are seconds since the Unix epoch as float unless a name says `monotonic`.
 """
 
+from fairlead.model.alerts import Delivery, Message, Notice, Trouble
+from fairlead.model.blocking import Block, BlockStatus, SourcesStatus, SourceStatus
 from fairlead.model.changes import BackendShare, Change, Moved, ServiceChange
 from fairlead.model.configuration import (
     AdminState,
@@ -31,6 +33,7 @@ from fairlead.model.configuration import (
     TunnelKind,
     Vlan,
 )
+from fairlead.model.deltas import StatusDelta
 from fairlead.model.facts import (
     Health,
     Kept,
@@ -66,6 +69,7 @@ from fairlead.model.peers import (
     PeerConfig,
 )
 from fairlead.model.places import Address, Position, Prefix, host_prefix
+from fairlead.model.speaking import Alert, Api, Logging, Probes, Search, SinkStatus, Syslog, WorkStatus
 from fairlead.model.status import (
     BackendStatus,
     BgpStatus,
@@ -87,12 +91,16 @@ __all__ = [
     "Address",
     "AdminState",
     "Aggregate",
+    "Alert",
+    "Api",
     "AttributeRule",
     "Backend",
     "BackendFlows",
     "BackendShare",
     "BackendStatus",
     "BgpStatus",
+    "Block",
+    "BlockStatus",
     "Change",
     "Check",
     "CheckStatus",
@@ -101,6 +109,7 @@ __all__ = [
     "Community",
     "Config",
     "Damping",
+    "Delivery",
     "Drained",
     "FlowTable",
     "FlowsInState",
@@ -116,9 +125,12 @@ __all__ = [
     "Limits",
     "Link",
     "Listen",
+    "Logging",
     "Member",
+    "Message",
     "Moved",
     "NoPath",
+    "Notice",
     "OnDown",
     "Op",
     "Override",
@@ -133,6 +145,7 @@ __all__ = [
     "ProbeKey",
     "ProbeResult",
     "ProbeTarget",
+    "Probes",
     "Problem",
     "Protocol",
     "Publish",
@@ -140,17 +153,24 @@ __all__ = [
     "Route",
     "Rules",
     "Scheduler",
+    "Search",
     "Service",
     "ServiceChange",
     "ServiceFlows",
     "ServiceKey",
     "ServiceStatus",
     "Severity",
+    "SinkStatus",
+    "SourceStatus",
+    "SourcesStatus",
     "Status",
+    "StatusDelta",
     "Store",
     "StructLayout",
+    "Syslog",
     "TableStatus",
     "Timeouts",
+    "Trouble",
     "Ttl",
     "Tunnel",
     "TunnelKind",
@@ -158,5 +178,6 @@ __all__ = [
     "VerdictStatus",
     "VipStatus",
     "Vlan",
+    "WorkStatus",
     "host_prefix",
 ]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fairlead.model.peers import Aggregate, Listen, PeerConfig
 from fairlead.model.places import Address, Position, Prefix
+from fairlead.model.speaking import Api, Logging
 
 
 class Severity(Enum):
@@ -299,6 +300,11 @@ class Config:
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     vlans: tuple[Vlan, ...] = ()
+    api: Api = field(default_factory=Api)
+    logging: Logging = field(default_factory=Logging)
+    compat: str = ""  # "vc5": VC5's metrics, too
+    blocked: tuple[Prefix, ...] = ()  # sources that may send nothing to any VIP; sorted
+    count_prefixes: bool = False  # packets for VIPs by where they come from
     attach_delay: float = 0.0  # seconds between two interfaces, so that a bond keeps members that are up
     path: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -98,6 +98,11 @@ class Layout:
                     names[value] = _VERDICT_NAMES.get(name, front + name.removeprefix(kind).lower())
         return names
 
+    def verdict_actions(self) -> dict[int, str]:
+        """Verdict number -> what becomes of the packet: `pass` (the kernel's stack has it), `tx`, `redirect` or `drop`."""
+        kinds = ("pass", "tx", "redirect", "drop")
+        return {value: kind for name, value in self.constants.items() for kind in kinds if name.startswith(f"{kind.upper()}_")}
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from fairlead.model.speaking import SinkStatus, WorkStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class InterfaceStatus:
 class VipStatus:
     """`state` is "up" or "down"; `reason` says why it is not announced, "" when it is.
 
-    Counters: sums over its services, those included that it had before; `flows` is of now.
+    Counters: sums over its services, those included that it had before; `flows` is of now. `since`: as of a service.
     """
 
     address: str
@@ -31,6 +33,7 @@ class VipStatus:
     bytes: int = 0
     flows: int = 0
     new_flows: int = 0
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,11 @@ class OverrideStatus:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """`state` is "up", "down", "drain" or "disabled"; `since` a Unix time; counters as the data plane has them."""
+    """`state` is "up", "down", "drain" or "disabled"; `since` a Unix time; counters as the data plane has them.
+
+    `cause` is the kind of thing that `reason` says: "checks", "unchecked", "path", "configuration", "operator", "damping",
+    "backup", "panic", or "" for a backend that is up by itself.
+    """
 
     address: str
     port: int
@@ -77,11 +84,15 @@ class BackendStatus:
     penalty: float = 0.0  # of damping, at this moment; 0 where it is off
     override: str = ""  # "drain by root since 2026-11-23 12:04:31": what was said at a shell
     checks: tuple[CheckStatus, ...] = ()
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """`state` is "up" or "down". Counters: sums over its backends, those included that it had before; `flows` is of now."""
+    """`state` is "up" or "down", `since` the Unix time of its last change, or of the daemon's first look.
+
+    Counters: sums over its backends, those included that it had before; `flows` is of now.
+    """
 
     name: str
     vip: str
@@ -100,6 +111,7 @@ class ServiceStatus:
     panic: bool = False  # too few healthy backends: all count as up
     backups: bool = False  # too few of the others: the backups get flows
     applied: str = "done"  # "done", "pending: ...", "failed, next try in 4 s: ..."
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +153,11 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class VerdictStatus:
-    """Packets that ended in one verdict, and their octets."""
+    """Packets that ended in one verdict, and their octets; `action` is what became of them: "pass", "tx", "redirect", "drop"."""
 
     packets: int
     bytes: int
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +216,12 @@ class Status:
     memory: int = 0  # octets of all tables
     drained: str = ""  # "by root since 2026-11-23 12:04:31": `fairlead drain self`; "" otherwise
     leaving: bool = False  # drained, and routes are still announced, with the graceful shutdown community
+    at: float = 0.0  # Unix time of this look
+    work: WorkStatus = field(default_factory=WorkStatus)
+    sinks: tuple[SinkStatus, ...] = ()
+    blocks: int = 0  # prefixes that are blocked; what they dropped is the verdict `blocked`
+    failures: tuple[str, ...] = ()  # those of the warnings that are about what could not be done, and is tried again
+    problems: tuple[str, ...] = ()  # sentences: what is degraded, since when, what to do about it; the worst first
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from fairlead.config import expand, parse
 from fairlead.config.vocabulary import (
     AGGREGATE,
+    ALERT,
     ALL,
     BGP,
     CHECK,
@@ -20,14 +21,18 @@ from fairlead.config.vocabulary import (
     GROUP,
     LIMITS,
     LISTEN,
+    LOGGING,
     PAYLOAD,
     PEER,
     POLICY_ENTRY,
     PROBE,
     RULE,
+    SEARCH,
     SERVER,
     SERVICE,
+    SYSLOG,
     TIMEOUTS,
+    TLS,
 )
 from fairlead.errors import ConfigError
 
@@ -49,11 +54,16 @@ FRAMES = {
     LISTEN.what: "services: []\nbgp: {{as_number: 1, listen: {{{}: x}}}}",
     AGGREGATE.what: "services: []\nbgp: {{as_number: 1, aggregates: [{{{}: x}}]}}",
     GRACEFUL_RESTART.what: "services: []\nbgp: {{as_number: 1, graceful_restart: {{{}: x}}}}",
+    TLS.what: "services: []\ntls: {{{}: x}}",
     PROBE.what: "services: []\nprobe: {{{}: x}}",
     CLUSTER.what: "services: []\ncluster: {{{}: x}}",
     TIMEOUTS.what: "services: []\ntimeouts: {{{}: x}}",
     LIMITS.what: "services: []\nlimits: {{{}: x}}",
     DAMPING.what: "services: []\ndamping: {{{}: x}}",
+    LOGGING.what: "services: []\nlogging: {{{}: x}}",
+    SYSLOG.what: "services: []\nlogging: {{syslog: {{{}: x}}}}",
+    SEARCH.what: "services: []\nlogging: {{elasticsearch: {{addresses: http://10.0.0.1:9200, {}: x}}}}",
+    ALERT.what: "services: []\nlogging: {{webhook: {{url: https://x.example, {}: x}}}}",
     PAYLOAD.what: (
         "services: [{{virtual: 192.0.2.1, servers: [10.1.0.1], policy: {{80: {{checks: [{{type: udp, payload: {{{}: x}}}}]}}}}}}]"
     ),

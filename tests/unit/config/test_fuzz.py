@@ -214,6 +214,8 @@ machines = st.fixed_dictionaries(
         "timeouts": st.fixed_dictionaries({}, optional={"udp": st.integers(1, 3600), "confirmed": st.just("1.5h")}),
         "limits": st.fixed_dictionaries({}, optional={"flows": st.integers(1, 1 << 28), "services": st.integers(20, 65536)}),
         "attach-delay": st.sampled_from(["0", "500ms", 60]),
+        "block": st.sampled_from([[], ["198.51.100.0/24"], ["2001:db8:bad::/48", "203.0.113.7/32"]]),
+        "count-prefixes": st.booleans(),
         "scheduler": st.sampled_from(["maglev", "rendezvous"]),
     },
 )

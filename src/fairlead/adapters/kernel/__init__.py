@@ -5,5 +5,6 @@ from __future__ import annotations
 from fairlead.adapters.kernel.detach import detach_all
 from fairlead.adapters.kernel.kernel import Kernel
 from fairlead.adapters.kernel.rehearsal import rehearse
+from fairlead.adapters.kernel.twin import LARGEST
 
-__all__ = ["Kernel", "detach_all", "rehearse"]
+__all__ = ["LARGEST", "Kernel", "detach_all", "rehearse"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from fairlead._native import bpf
-from fairlead.adapters.kernel import clock, pins, ports
+from fairlead.adapters.kernel import clock, pins, ports, sources
 from fairlead.adapters.kernel.pins import Places
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
 from fairlead.errors import KernelError, Refused
@@ -46,8 +46,8 @@ class Generation:
         self.programs.clear()
 
 
-def options(geometry: Geometry, keys: Keys, probe_mark: int) -> bytes:
-    """`struct options` of abi.h; `probe_mark` is the 12-bit prefix of a probe's mark."""
+def options(geometry: Geometry, keys: Keys, probe_mark: int, asked: int = 0) -> bytes:
+    """`struct options` of abi.h; `probe_mark` is the 12-bit prefix of a probe's mark, `asked` of a packet's source: SOURCES_*."""
     return LAYOUT.structs["options"].pack(
         flow_key=keys.flow,
         slot_key=keys.slot,
@@ -63,6 +63,8 @@ def options(geometry: Geometry, keys: Keys, probe_mark: int) -> bytes:
         reject_limit=REJECT_LIMIT,
         window_shift=clock.window_shift(geometry.hz),
         probe_mark=probe_mark << LAYOUT.constants["DESTINATION_ID_BITS"],
+        sources=asked,
+        source_regions=sources.regions(geometry.cpus),
     )
 
 
@@ -82,15 +84,10 @@ def load(places: Places, number: int, tables: Tables, constants: bytes, interfac
 
 def _load_object(name: str, directory: str, tables: Tables, constants: bytes, interfaces: Sequence[int]) -> dict[str, int]:
     with bpf.Object(name, read_object(name)) as found:
-        own = _hand_over(found, tables)
-        found.constant("options", constants)
-        found.load()
-        if TAILS in own:
-            for index, program in enumerate(TAIL_PROGRAMS):
-                bpf.map_put(found.map(TAILS), index, found.program(program))
+        own = prepare(found, tables, constants)
         if ports.NAME in own:
             ports.fill(found.map(ports.NAME), interfaces)
-        for each in own:
+        for each in [name for name in own if name not in sources.NAMES]:
             bpf.pin(found.map(each), f"{directory}/{_pin_name(each)}")
         for program in found.programs():
             bpf.pin(found.program(program), f"{directory}/{program}")
@@ -101,9 +98,18 @@ def rehearse(tables: Tables, constants: bytes) -> None:
     """Load every object against `tables` and let go of it again; VerifierError or KernelError if the kernel refuses one."""
     for name in OBJECTS:
         with bpf.Object(name, read_object(name)) as found:
-            _hand_over(found, tables)
-            found.constant("options", constants)
-            found.load()
+            prepare(found, tables, constants)
+
+
+def prepare(found: bpf.Object, tables: Tables, constants: bytes) -> list[str]:
+    """Load an object against `tables`, its tail calls leading to its own programs; returns the maps that it keeps to itself."""
+    own = _hand_over(found, tables)
+    found.constant("options", constants)
+    found.load()
+    if TAILS in own:
+        for index, program in enumerate(TAIL_PROGRAMS):
+            bpf.map_put(found.map(TAILS), index, found.program(program))
+    return own
 
 
 def _hand_over(found: bpf.Object, tables: Tables) -> list[str]:

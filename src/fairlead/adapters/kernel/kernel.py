@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -13,9 +14,12 @@ from fairlead.adapters.kernel import egress, generation, links, pins, ports, tab
 from fairlead.adapters.kernel.clock import Jiffies
 from fairlead.adapters.kernel.generation import Generation
 from fairlead.adapters.kernel.pins import Places
+from fairlead.adapters.kernel.sources import Sources
 from fairlead.adapters.kernel.tables import LAYOUT, Tables
+from fairlead.adapters.kernel.twin import Twin
 from fairlead.errors import Refused
 from fairlead.model import Geometry, Keys, Layout, Link, Op, Store
+from fairlead.model.explaining import Trial
 
 _LOOPBACK = 1
 _SWEEP_BUCKETS = 1 << 16
@@ -26,7 +30,8 @@ class Kernel:
     """Blocking; every failure is KernelError, VerifierError or Refused. One process at a time holds a BPF file system directory.
 
     `adopted` says that the tables were there already; `geometry` is then theirs. `probe_mark` may be changed: the next generation
-    carries it. `after_store` is called with the number of each store of an Op once it is done, for the crash tests.
+    carries it. `sources`: who is blocked, and who comes. `after_store` is called with the number of each store of an Op once it
+    is done, for the crash tests.
     """
 
     def __init__(self, places: Places, lock: int, keys: Keys, probe_mark: int) -> None:
@@ -41,6 +46,9 @@ class Kernel:
         self._tables = Tables(Geometry())
         self._generation = Generation(0, {})
         self._jiffies = Jiffies()
+        self._twin: Twin | None = None
+        self._trying = threading.Lock()
+        self._asked = -1  # of a packet's source, by the present generation: SOURCES_*
 
     @classmethod
     def open(cls, bpffs: str, geometry: Geometry, keys: Keys, probe_mark: int, lock: int = -1) -> Self:
@@ -86,6 +94,7 @@ class Kernel:
             self.adopted = True
         else:
             self._tables = tables.create(places, tables.measured(geometry), self._keys.fingerprint)
+        self.sources = Sources(places, self._tables)
 
     def _open_generation(self) -> None:
         """Only generations that a link names are live; the rest is rubbish of a crash. The newest live one is ours."""
@@ -109,9 +118,13 @@ class Kernel:
         return found | egress.running(places)
 
     def _load(self) -> Generation:
-        constants = generation.options(self.geometry, self._keys, self.probe_mark)
+        self._asked = self.sources.asked()
         number = generation.next_number(self._places)
-        return generation.load(self._places, number, self._tables, constants, links.forwarding(self._places))
+        return generation.load(self._places, number, self._tables, self._constants(), links.forwarding(self._places))
+
+    def _constants(self) -> bytes:
+        """The options of programs that are loaded now; those of the present generation as soon as it is ours."""
+        return generation.options(self.geometry, self._keys, self.probe_mark, max(self._asked, 0))
 
     def _programs(self) -> tuple[dict[int, int], list[Generation]]:
         """Every pinned program's descriptor by id, and the generations to close afterwards."""
@@ -121,6 +134,10 @@ class Kernel:
         for other in others:
             known |= other.ids()
         return known, others
+
+    def outdated(self) -> bool:
+        """Whether the programs do not ask of a packet's source what `sources` wants, and are to be replaced."""
+        return self._asked != self.sources.asked()
 
     def replace_programs(self) -> None:
         """Load and pin a new generation, swap every link to it, read that back, remove the generations before."""
@@ -136,9 +153,11 @@ class Kernel:
                 other.close()
         self._generation.close()
         self._generation = fresh
+        self._forget_twin()
         for number in self._places.generations():
             if number != fresh.number:
                 pins.remove(self._places.generation(number))
+        self.sources.forget()
 
     def attach(self, link: Link, *, generic: bool = False) -> tuple[str, bool]:
         """Put the programs on an interface: (mode, whether a link of ours was there). Refused if another XDP program is.
@@ -173,7 +192,8 @@ class Kernel:
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Rows and bytes of kernel memory of every table."""
-        return {name: (shape.rows, self.bytes_of(name)) for name, shape in tables.shapes(self.geometry).items()}
+        every = tables.shapes(self.geometry) | self.sources.shapes()
+        return {name: (shape.rows, self.bytes_of(name)) for name, shape in every.items()}
 
     def view(self, table: str) -> memoryview:
         """A table as it stands, read-only; it changes under the reader. `fragments` has no view."""
@@ -265,6 +285,24 @@ class Kernel:
         action, out, _ = bpf.test_run(self._generation.programs[program], packet, context=context)
         return action, out
 
+    def try_frames(self, frames: Sequence[tuple[bytes, int]]) -> list[Trial]:
+        """What the present generation would do with each frame that arrives on an interface: (frame, ifindex).
+
+        Computed by its twin on the live tables; no table and no counter changes. KernelError for a frame that the kernel does not
+        try: shorter than 14 bytes, or on an interface that is not there. Call it in a thread.
+        """
+        with self._trying:
+            if self._twin is None:
+                self._twin = Twin(self._tables, self._constants())
+            self._twin.redirect_to(ports.of(self._places, self._generation.number))
+            return [self._twin.run(frame, ifindex) for frame, ifindex in frames]
+
+    def _forget_twin(self) -> None:
+        with self._trying:
+            if self._twin is not None:
+                self._twin.close()
+            self._twin = None
+
     def keep_lock(self) -> int:
         """A second descriptor of the lock: while it is open nobody else can take the directory over, closed or not."""
         return os.dup(self._locks[0])
@@ -276,6 +314,7 @@ class Kernel:
 
     def close(self) -> None:
         """Let go of everything and leave it pinned and forwarding; a second call does nothing."""
+        self._forget_twin()
         self._tables.close()
         self._generation.close()
         self._jiffies.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fairlead._native import layout_hash
 from fairlead.adapters.kernel import generation, tables
 from fairlead.adapters.kernel.pins import Places
+from fairlead.adapters.kernel.sources import Sources
 from fairlead.model import Keys
 
 
@@ -19,6 +20,6 @@ def rehearse(bpffs: str, keys: Keys, probe_mark: int) -> None:
         return
     found = tables.adopt(places, stored)
     try:
-        generation.rehearse(found, generation.options(stored, keys, probe_mark))
+        generation.rehearse(found, generation.options(stored, keys, probe_mark, Sources(places, found).asked()))
     finally:
         found.close()

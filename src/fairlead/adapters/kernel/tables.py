@@ -24,20 +24,20 @@ _ROWS_OF = ("services", "destinations", "nexthops", "slots", "buckets", "cpus", 
 
 # Packets whose later fragments are known by the first one, at a time.
 _FRAGMENTS = 1 << 16
+_FLAGS = {bpf.MAP_ARRAY: bpf.MMAPABLE, bpf.MAP_LPM_TRIE: bpf.NO_PREALLOC}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A table's element, by its struct in abi.h, and how many there are. A `key` makes it an LRU hash, which nobody can map."""
+    """A table's element, by its struct in abi.h, and how many there are. One with a `key`, a hash or a trie, cannot be mapped.
+
+    `kind` is BPF_MAP_TYPE_*.
+    """
 
     struct: str
     rows: int
     key: str = ""
-
-    @property
-    def kind(self) -> int:
-        """BPF_MAP_TYPE_*."""
-        return bpf.MAP_LRU_HASH if self.key else bpf.MAP_ARRAY
+    kind: int = bpf.MAP_ARRAY
 
     @property
     def key_bytes(self) -> int:
@@ -56,7 +56,7 @@ class Shape:
 
     def create(self, name: str) -> int:
         """Descriptor of a new table."""
-        flags = 0 if self.key else bpf.MMAPABLE
+        flags = _FLAGS.get(self.kind, 0)
         return bpf.map_create(self.kind, name, self.key_bytes, self.row_bytes, self.rows, flags=flags)
 
     def is_of(self, fd: int) -> bool:
@@ -81,7 +81,7 @@ def shapes(geometry: Geometry) -> dict[str, Shape]:
         "verdicts": Shape("tally", geometry.cpus * constants["VERDICT_ROWS"]),
         "limits": Shape("limiter", geometry.cpus * constants["LIMITS"]),
         "settings": Shape("settings", 1),
-        "fragments": Shape("fragment", _FRAGMENTS, "fragment_key"),
+        "fragments": Shape("fragment", _FRAGMENTS, "fragment_key", bpf.MAP_LRU_HASH),
         "registry": Shape("registry", geometry.destinations),
         "meta": Shape("meta", 1),
     }
@@ -117,6 +117,12 @@ class Tables:
         except OSError as error:
             raise KernelError("map", name, error.errno or 0, error.strerror or "") from error
         self.readable[name] = self.writable[name].toreadonly()
+
+    def drop(self, name: str) -> None:
+        """Let go of one table; its mapping ends with the last view that somebody holds."""
+        pins.close([self.fds.pop(name)])
+        self.writable.pop(name, None)
+        self.readable.pop(name, None)
 
     def bytes_of(self, name: str) -> int:
         """Memory of a table in bytes: what is mapped, else what the kernel says (proc(5), fdinfo)."""
