@@ -23,25 +23,25 @@ class Door:
     def __init__(self, shared: Shared, context: Callable[[], ssl.SSLContext | None] = lambda: None) -> None:
         self._shared = shared
         self._context = context
-        self._accepting: dict[socket.socket, asyncio.Task[None]] = {}
+        self._listening: set[socket.socket] = set()
         self._inside: collections.Counter[str] = collections.Counter()
         self._greeting: set[asyncio.Task[None]] = set()
         self.turned_away = 0
 
     def open(self, listening: socket.socket) -> None:
         """Let in who comes by this one. It must not block."""
-        self._accepting[listening] = asyncio.get_running_loop().create_task(self._accept(listening))
+        self._listening.add(listening)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
-    async def shut(self, listening: socket.socket) -> None:
+    def shut(self, listening: socket.socket) -> None:
         """Let nobody in by this one any more; the socket stays open, and who comes waits in its queue."""
-        task = self._accepting.pop(listening)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        self._listening.discard(listening)
+        asyncio.get_running_loop().remove_reader(listening)
 
     async def close(self, within: float) -> None:
         """Nobody comes in any more; who is in may finish within so many seconds."""
-        for listening in list(self._accepting):
-            await self.shut(listening)
+        for listening in list(self._listening):
+            self.shut(listening)
         for task in list(self._greeting):
             task.cancel()
         state = self._shared.state
@@ -57,22 +57,25 @@ class Door:
             each.transport.abort()
         await asyncio.gather(*state.tasks, *self._greeting, return_exceptions=True)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                came, peer = await loop.sock_accept(listening)
-            except OSError:  # it hung up again, or there are no descriptors left
-                await asyncio.sleep(_REST)
-                continue
-            await asyncio.sleep(0)  # accepting need not wait: a flood of clients would leave the loop no time for anything else
-            who = _network(str(peer[0])) if came.family != socket.AF_UNIX else ""
-            if self._full(who):
-                self._turn_away(came)
-                continue
-            task = loop.create_task(self._greet(came, self._ticket(who)))
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+    def _accept(self, listening: socket.socket) -> None:
+        """One client in each turn of the loop: a flood of them leaves it time for all else. Nobody who is in can be lost."""
+        try:
+            came, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # it hung up again
+            return
+        except OSError:  # there are no descriptors left, most likely: who is in will leave
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listening)
+            loop.call_later(_REST, lambda: self.open(listening) if listening in self._listening else None)
+            return
+        came.setblocking(False)
+        who = _network(str(peer[0])) if came.family != socket.AF_UNIX else ""
+        if self._full(who):
+            self._turn_away(came)
+            return
+        task = asyncio.get_running_loop().create_task(self._greet(came, self._ticket(who)))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeting.discard)
 
     def _full(self, who: str) -> bool:
         bounds = self._shared.bounds

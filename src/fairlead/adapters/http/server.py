@@ -125,7 +125,7 @@ class Server:
         """Work by it: connections that are there keep what they were met with, token and names hold for all from now on."""
         self._access = prepared.access
         for endpoint in [each for each in self._listening if each not in prepared.api.listen]:
-            await self._outer.shut(self._listening[endpoint])
+            self._outer.shut(self._listening[endpoint])
             self._listening.pop(endpoint).close()
         for endpoint in prepared.api.listen:
             if endpoint not in self._listening:
@@ -161,9 +161,9 @@ class Server:
         self._kept = True
         there = [(str(address), port, os.dup(each.fileno())) for (address, port), each in self._listening.items()]
         kept = Kept(os.dup(self._own.fileno()), tuple(there))
-        await self._door.shut(self._own)
+        self._door.shut(self._own)
         for each in self._listening.values():
-            await self._outer.shut(each)
+            self._outer.shut(each)
         await asyncio.sleep(ASK_WITHIN)
         return kept
 
