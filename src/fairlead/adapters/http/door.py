@@ -73,9 +73,16 @@ class Door:
         if self._full(who):
             self._turn_away(came)
             return
-        task = asyncio.get_running_loop().create_task(self._greet(came, self._ticket(who)))
+        leave = self._ticket(who)
+        task = asyncio.get_running_loop().create_task(self._greet(came, leave))
         self._greeting.add(task)
-        task.add_done_callback(self._greeting.discard)
+        task.add_done_callback(lambda done: self._greeted(done, came, leave))
+
+    def _greeted(self, done: asyncio.Task[None], came: socket.socket, leave: Callable[[], None]) -> None:
+        self._greeting.discard(done)
+        if done.cancelled():  # before it began, maybe
+            leave()
+            came.close()
 
     def _full(self, who: str) -> bool:
         bounds = self._shared.bounds
