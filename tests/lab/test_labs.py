@@ -174,6 +174,7 @@ def test_exec_returns_the_exit_code(lab: Lab) -> None:
     """`lab exec` returns the exit code of the command and passes input and output through."""
     for code in (0, 7, 200):
         assert lab.cli("exec", "client1", "sh", "-c", f"exit {code}", check=False).returncode == code
+    assert lab.cli("exec", "client1", "--", "sh", "-c", "exit 5", check=False).returncode == 5
     done = subprocess.run(
         [FAIRLEAD, "lab", "exec", "--name", lab.name, "client2", "tr", "a-z", "A-Z"],
         input="hello",

@@ -141,7 +141,8 @@ def _addresses(host: Host) -> str:
 @_refusing
 def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
     """Run COMMAND on HOST; its exit code is returned, and signals reach it."""
-    argv, env = life.command(life.load(name), host, command)
+    words = command[1:] if command[0] == "--" and len(command) > 1 else command  # the habit of ssh, kubectl and their like
+    argv, env = life.command(life.load(name), host, words)
     sys.stdout.flush()
     os.execvpe(argv[0], argv, env)  # no process of ours stays between the caller and the command
 
