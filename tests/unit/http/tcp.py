@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
-from fairlead.adapters.http import Call, Handlers, Question, Says, Server, Text, Word, application, table
+from fairlead.adapters.http import Call, Handlers, Question, Says, Server, Stream, Text, Word, application, table
 from fairlead.adapters.http.protocol import Bounds
 from fairlead.errors import Refused
 from fairlead.model import Api, Status
@@ -133,6 +133,13 @@ def handlers(asked: list[Question], **more: Call) -> Handlers:
     async def big(_: Question) -> Text:
         return Text(b"x" * BIG)
 
+    async def endless(_: Question) -> Stream:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"and so on"
+            await asyncio.Event().wait()
+
+        return Stream(parts())
+
     async def refuse(_: Question) -> Says:
         raise Refused(["no", "not at all"])
 
@@ -140,6 +147,7 @@ def handlers(asked: list[Question], **more: Call) -> Handlers:
         "POST /v1/echo": Call(echo, "", words=(Word("n", "a number", int, low=1, high=9),), body="anything"),
         "POST /v1/touch": Call(echo, ""),
         "GET /v1/big": Call(big, "", str, media="text/plain"),
+        "GET /v1/endless": Call(endless, "", str, media="text/event-stream"),
         "POST /v1/refuse": Call(refuse, ""),
         **{name.replace("_", " "): call for name, call in more.items()},
     }

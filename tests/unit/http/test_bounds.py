@@ -12,9 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.http.tcp import BEARER, BIG, BOUNDS, TOKEN, WITHIN, Tcp, request, tcp
+from tests.unit.http.tcp import BEARER, BIG, BOUNDS, TOKEN, WITHIN, Client, Tcp, request, tcp
 
 SLOW_ANSWER = 5 * WITHIN / 10  # seconds after which "in time" cannot be said any more
+
+
+async def taken(client: Client, part: str) -> int:
+    """How many octets of parts without an end a server takes before it hangs up."""
+    sent, parts = 0, part * (1 + 10_000 // len(part))
+    with contextlib.suppress(ConnectionError):
+        while sent < BIG:
+            await client.send(parts)
+            sent += len(parts)
+    return sent
 
 
 async def still_serves(served: Tcp) -> None:
@@ -49,6 +59,50 @@ async def test_a_head_without_an_end(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         assert (await client.answer()).code == 431
         assert await client.ended()
+
+
+async def test_a_head_behind_an_answer_without_an_end(tmp_path: Path) -> None:
+    """The next request's head is bounded while the answer to the one before is still being sent."""
+    async with tcp(tmp_path) as served, await served.connect() as client:
+        await client.send(request("/v1/endless", headers=BEARER) + "GET / HTTP/1.1\r\n")
+        await client.reader.readuntil(b"and so on")
+        assert await taken(client, "X-Many: " + "a" * 500 + "\r\n") < BIG
+        await still_serves(served)
+
+
+async def test_requests_ahead_of_their_answers(tmp_path: Path) -> None:
+    """Some may wait for the answers to those before; who sends thousands keeps the loop from its work, and is cut off."""
+    bounds = replace(BOUNDS, requests=10_000, stalled=WITHIN, head_within=WITHIN)
+    async with tcp(tmp_path, bounds) as served:
+        async with await served.connect() as client:
+            await client.send(request("/v1/status", headers=BEARER) * 60)
+            for _ in range(60):
+                assert (await client.answer()).code == 200
+        async with await served.connect() as client:
+            assert await taken(client, request("/v1/touch", "POST", BEARER)) < BIG
+        assert len(served.asked) < 100
+        await still_serves(served)
+
+
+@pytest.mark.parametrize("part", ["X-Trailer: 1\r\n", "X-Endless-" + "a" * 100, "1;x=" + "a" * 100 + "\r\nx\r\n", "1\r\nx\r\n"])
+async def test_octets_beside_a_body(tmp_path: Path, part: str) -> None:
+    """What chunked coding takes, its trailers included, is bounded as the body is: nobody needs a token for `/healthz`."""
+    start = "0\r\n" if part.startswith("X") else ""
+    bounds = replace(BOUNDS, body_within=WITHIN, idle=WITHIN)
+    async with tcp(tmp_path, bounds, public_read=True) as served, await served.connect() as client:
+        await client.send(request("/v1/status", headers={"Transfer-Encoding": "chunked"}) + start)
+        assert (await client.answer()).code == 200
+        assert await taken(client, part) < BIG
+        await still_serves(served)
+
+
+async def test_what_follows_a_body_is_passed_over(tmp_path: Path) -> None:
+    """A few trailers do no harm, to this request and to the next."""
+    async with tcp(tmp_path) as served, await served.connect() as client:
+        for _ in range(2):
+            await client.send(request("/v1/echo", "POST", {**BEARER, "Transfer-Encoding": "chunked"}))
+            await client.send("5\r\nhello\r\n0\r\nAuthorization: none\r\nX-Sum: 1\r\n\r\n")
+            assert (await client.answer()).json == {"says": "5"}
 
 
 async def test_large_bodies(tmp_path: Path) -> None:
@@ -262,7 +316,7 @@ async def eventually(seen) -> None:  # type: ignore[no-untyped-def]
 
 async def test_a_flood_leaves_the_loop_its_time(tmp_path: Path) -> None:
     """Clients that are turned away as fast as they come do not hold up what else the daemon does, its BGP sessions for one."""
-    async with tcp(tmp_path, replace(BOUNDS, connections=1)) as served:
+    async with tcp(tmp_path, replace(BOUNDS, connections=1, head_within=10 * WITHIN)) as served:
         hold = await served.connect()
         stop = asyncio.Event()
         turns = 0

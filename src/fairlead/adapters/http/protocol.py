@@ -21,6 +21,9 @@ from uvicorn.server import ServerState
 _QUIET = logging.getLogger("fairlead.http")  # bugs of ours are worth a word on standard error, a client's nonsense is not
 _QUIET.setLevel(logging.ERROR)
 
+_AHEAD = 64  # requests that may wait for the answers to those before them
+_FRAMING = 4 << 20  # octets of chunked coding and trailers, which the parser keeps, beside a body
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -84,7 +87,7 @@ class Connection(HttpToolsProtocol):
         self._bounds = shared.bounds
         self._leave = leave
         self._refused = False
-        self._head = self._body = self._requests = 0
+        self._head = self._body = self._framing = self._requests = 0
         self._since: float | None = 0.0  # when what we wait for from the client was begun: a head or a body; None for neither
         self._in_body = False
         self._unsent, self._unsent_since = 0, 0.0
@@ -135,16 +138,29 @@ class Connection(HttpToolsProtocol):
             return
         if self._since is None and not self._in_body and self._idle():
             self._since = self.loop.time()  # the first octet of another request
-        heading = not self._in_body
+        heading, number, body = not self._in_body, self._requests, self._body
         self._head += len(data) if heading else 0
         super().data_received(data)
-        if heading and not self._refused and self._head > self._bounds.head and self._since is not None and not self._in_body:
+        if self._refused or heading == self._in_body:
+            return
+        if heading and self._head > self._bounds.head:  # of one behind others that are not answered yet, too
             self._refuse(431, f"the head of a request is {self._bounds.head} octets at most")
+        elif not heading and number == self._requests:
+            self._framing += len(data) - (self._body - body)
+            if self._framing > self._bounds.head + min(self._body // 4, _FRAMING):
+                self._refuse(413, "the body of a request came in too small pieces, or too much behind its end")
 
     def on_message_begin(self) -> None:
         """A request's first octet was read."""
+        if self._refused:
+            raise ConnectionAbortedError  # the parser looks no further
         super().on_message_begin()
         self._requests += 1
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of the head; what follows a body (RFC 9112 section 7.1.2) is nothing that anybody here reads."""
+        if not self._in_body:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Refuse what is too large, or hand the request to the application."""
@@ -154,9 +170,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(431, f"the head of a request is {self._bounds.head} octets and {self._bounds.headers} headers at most")
         elif said and said[0].isdigit() and int(said[0]) > self._bounds.body:
             self._refuse(413, f"the body of a request is {self._bounds.body} octets at most")
+        elif len(self.pipeline) >= _AHEAD:
+            self._refuse(429, f"{_AHEAD} requests may wait for an answer")
         if self._refused:
             return
-        self._head = self._body = 0
+        self._head = self._body = self._framing = 0
         self._in_body, self._since = True, self.loop.time()
         super().on_headers_complete()
         if self._requests >= self._bounds.requests:
@@ -189,6 +207,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, code: int, says: str) -> None:
         """Answer, unless an answer is under way, and hang up."""
+        if self._refused:
+            return
         self._refused = True
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started or self.pipeline:
