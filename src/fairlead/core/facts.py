@@ -13,7 +13,7 @@ from fairlead.core.damping import Dampers, Penalty
 from fairlead.core.hashes import mapped
 from fairlead.core.health import NOT_CHECKED, Standing, check_status, combine, step, verdict
 from fairlead.core.moment import Moment
-from fairlead.core.plan import ServiceFacts
+from fairlead.core.plan import Inherited, ServiceFacts
 from fairlead.core.questions import Questions
 from fairlead.core.rows import RegistryRow
 from fairlead.core.tunnels import usable
@@ -58,7 +58,7 @@ class Facts:
         self.services: dict[ServiceKey, ServiceFacts] = {}
         self.questions = Questions()
         self.vouched: Collection[Address] = ()  # VIPs whose checks had reported to the run that this one goes on from
-        self.inherited: dict[ServiceKey, float] = {}  # steady moments since when services that were there before a start are up
+        self.inherited: dict[ServiceKey, Inherited] = {}  # of services that were there before a start
 
     # ----------------------------------------------------------------------------------------------------------- configuration
 
@@ -117,12 +117,12 @@ class Facts:
 
         A VIP that is announced still, by the run that this one goes on from, has had its hold.
         """
-        if service.key.vip in self.vouched:
-            self.inherited[service.key] = 0.0
-            return
         since = sorted(now.steady_at(p.since / 1e9) for p in remembered if p.healthy)
-        if since and len(since) >= service.need:
-            self.inherited[service.key] = since[max(service.need, 1) - 1]
+        up = since[max(service.need, 1) - 1] if since and len(since) >= service.need else None
+        if service.key.vip in self.vouched:
+            self.inherited[service.key] = Inherited(0.0, now.steady if up is None else up)
+        elif up is not None:
+            self.inherited[service.key] = Inherited(up, up)
 
     # ----------------------------------------------------------------------------------------------------- facts of one service
 

@@ -108,6 +108,13 @@ class VipPlan:
     names: frozenset[str] = frozenset()  # of its services
 
 
+class Inherited(NamedTuple):
+    """Steady moments of a service that was up before a start: since when its hold counts, and since when it is up."""
+
+    hold: float
+    up: float
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """All that the plan of one service rests on; `healths`, `paths` and `damped` stand in the order of `service.backends`.

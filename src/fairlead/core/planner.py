@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fairlead.core.moment import Moment
-from fairlead.core.plan import ServiceFacts, ServicePlan, VipPlan, plan_service, plan_vip
+from fairlead.core.plan import Inherited, ServiceFacts, ServicePlan, VipPlan, plan_service, plan_vip
 from fairlead.core.rows import Rows
 from fairlead.core.wants import WantService, WantVips, want_service, want_vips
 from fairlead.events import (
@@ -44,14 +44,15 @@ class Planner:
         self.since: dict[ServiceKey, float] = {}  # Unix time: when a service was last seen to go up or down, or seen first
 
     def renew(
-        self, services: Mapping[ServiceKey, ServiceFacts], inherited: Mapping[ServiceKey, float], now: Moment
+        self, services: Mapping[ServiceKey, ServiceFacts], inherited: Mapping[ServiceKey, Inherited], now: Moment
     ) -> Iterator[ServiceKey]:
         """Plan every service whose facts are another object than the last time; yields after each, and those that are no more.
 
-        Until all are planned, `services` are those of the last time. `inherited`: the steady moments since when services were up
-        that have not been planned before, if they were.
+        Until all are planned, `services` are those of the last time. `inherited` is of services that have not been planned before
+        and were up.
         """
         old, new = self.services, dict[ServiceKey, Planned]()
+        at_once = Inherited(now.steady, now.steady)
         for key, facts in services.items():
             before = old.get(key)
             if before is not None and before.facts is facts:
@@ -60,11 +61,11 @@ class Planner:
             plan = plan_service(facts)
             new[key] = Planned(facts, plan, want_service(plan, self._rows))
             if before is None or before.plan.up != plan.up:
-                self.since[key] = now.wall_at(inherited.get(key, now.steady)) if before is None and plan.up else now.wall
+                self.since[key] = now.wall_at(inherited.get(key, at_once).up) if before is None and plan.up else now.wall
             if not plan.up:
                 self._up.pop(key, None)
             elif key not in self._up:
-                self._up[key] = inherited.get(key, now.steady) if before is None else now.steady
+                self._up[key] = inherited.get(key, at_once).hold if before is None else now.steady
             if before is not None:
                 self._say_changes(before.plan, plan, now)
             self._say_rules(before.plan if before is not None else None, plan)
