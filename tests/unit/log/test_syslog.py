@@ -117,9 +117,12 @@ async def test_to_this_machine(tmp_path: pathlib.Path) -> None:
         local = SyslogSink(Syslog(path, "unix", "local"), "x", lambda _: None)
         local(record(DOWN))
         assert re.fullmatch(rb"<29>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d fairlead\[\d+\]: backend .*", server.recv(65536))
-        sink = SyslogSink(Syslog(path), "x", lambda _: None)
+        told: list[str | None] = []
+        sink = SyslogSink(Syslog(path), "x", told.append)
         for number in range(1, ROOM + 500):
             sink(record(DOWN, number))
+        await until(lambda: told)
+        assert told == [f"it takes nothing: {ROOM} messages wait for it"]
         status = sink.status()
         assert status.queued == ROOM
         assert status.sent + status.queued + status.dropped == ROOM + 499
@@ -128,6 +131,8 @@ async def test_to_this_machine(tmp_path: pathlib.Path) -> None:
             numbers.append(int(read(await asyncio.to_thread(server.recv, 65536))[2]["number"]))
         assert numbers == list(range(1, len(numbers) + 1))
         await until(lambda: sink.status().queued == 0)
+        await until(lambda: len(told) == 2)
+        assert told[1] is None
         await sink.close(1)
         await local.close(1)
 

@@ -48,6 +48,7 @@ class Outbox:
         """Send it, now if there is room."""
         if len(self._waiting) >= ROOM:
             self.dropped += 1
+            self._trouble(self._error if self._troubled else f"it takes nothing: {ROOM} messages wait for it")
             return
         self._waiting.append(message)
         if not self._watched and self._timer is None:
@@ -62,7 +63,7 @@ class Outbox:
     async def close(self, within: float) -> None:
         """Wait for what waits, for so many seconds at most, and close; what is left is dropped."""
         deadline = time.monotonic() + within
-        while self._waiting and not self._troubled and time.monotonic() < deadline:
+        while self._waiting and self._timer is None and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self._hang_up()
         if self._timer is not None:
@@ -121,7 +122,7 @@ class Outbox:
 
     def _well(self) -> None:
         self._pause = AGAIN_AFTER
-        if self._troubled:
+        if self._troubled and len(self._waiting) <= ROOM // 2:  # one that is merely slow is not well and troubled by turns
             self._troubled = False
             self._soon(None)
 
@@ -131,17 +132,22 @@ class Outbox:
         if datagrams and error.errno == errno.ECONNREFUSED and self.sent:  # says so of the message before
             self.sent, self.dropped = self.sent - 1, self.dropped + 1
         self._hang_up()
-        self._error, self._error_at = error.strerror or str(error), time.time()
+        says = error.strerror or str(error)
         loop = self._running()
         if loop is None:
+            self._error, self._error_at = says, time.time()
             self.dropped += len(self._waiting)
             self._waiting.clear()
             return
         self._timer = loop.call_later(self._pause, self._flush)
         self._pause = min(self._pause * 2, AGAIN_AT_LAST)
+        self._trouble(says)
+
+    def _trouble(self, says: str) -> None:
+        self._error, self._error_at = says, time.time()
         if not self._troubled:
             self._troubled = True
-            self._soon(self._error)
+            self._soon(says)
 
     def _soon(self, says: str | None) -> None:
         """Tell, but not from within: what is told becomes an event, and comes back here as a message."""

@@ -13,6 +13,7 @@ from fairlead.model import Probes, SinkStatus, Syslog
 from fairlead.records import Record
 from fairlead.records.syslog import framed, local, rfc5424
 
+_UNHEARD = 60_000  # milliseconds after which one that acknowledges nothing is taken for dead: TCP_USER_TIMEOUT
 _ON_ITS_WAY = frozenset((errno.EINPROGRESS, errno.EAGAIN))
 
 
@@ -69,6 +70,8 @@ class SyslogSink:
 def _joined(family: int, kind: int, where: object) -> socket.socket:
     out = socket.socket(family, kind)
     out.setblocking(False)
+    if kind == socket.SOCK_STREAM and family != socket.AF_UNIX:
+        out.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD)
     code = out.connect_ex(where)  # type: ignore[arg-type]  # as getaddrinfo gave it
     if code and code not in _ON_ITS_WAY:
         with contextlib.closing(out):
