@@ -261,3 +261,9 @@ def test_listeners(address):
         assert found.address == ip_address(address)
         assert found.inode in machine.sockets(os.getpid())
     assert machine.sockets(None) == set()
+
+
+def test_a_session_of_the_run_before() -> None:
+    """It goes on over a restart, and has not come up since: that is no "never"."""
+    found = render.peer(replace(UP, counters=PeerCounters(0, 0, 0, 0, 0, 0, 0)), NOW)
+    assert "Established for 1 h 1 min, since before this daemon's start" in found

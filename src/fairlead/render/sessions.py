@@ -33,7 +33,7 @@ def peer(p: PeerStatus, now: float) -> str:
     """All about one session, as a router shows a neighbour."""
     kind = "" if not (p.remote_as and p.local_as) else ", iBGP" if p.remote_as == p.local_as else ", eBGP"
     lines = [f"BGP peer {p.address}, AS {p.remote_as or 'not known yet'}{kind}; we are AS {p.local_as}"]
-    lines.append(f"  {p.state}{f' for {span(now - p.since)}' if p.since else ''}, came up {_times(p.counters.established)}")
+    lines.append(f"  {p.state}{f' for {span(now - p.since)}' if p.since else ''}, {_ups(p)}")
     if p.state != "Established" and trouble(p):
         lines.append(f"  not up: {trouble(p)}")
     if p.local:
@@ -51,6 +51,13 @@ def peer(p: PeerStatus, now: float) -> str:
     if p.last_error:
         lines.append(f"  last error{f', {span(now - p.last_error_at)} ago' if p.last_error_at else ''}: {p.last_error}")
     return "\n".join(lines) + "\n"
+
+
+def _ups(p: PeerStatus) -> str:
+    """A session that goes on over a restart of the daemon is up, and did not come up since."""
+    if p.state == "Established" and not p.counters.established:
+        return "since before this daemon's start"
+    return f"came up {_times(p.counters.established)}"
 
 
 def _times(count: int) -> str:
