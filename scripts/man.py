@@ -35,13 +35,18 @@ ENVIRONMENT = (
 )
 
 
+def seen(command: click.Command, name: str | None = None) -> click.Context:
+    """The command as `fairlead` has it: click keeps the help option of the first context that asks."""
+    return click.Context(command, info_name=name, help_option_names=["-h", "--help"])
+
+
 def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Words of every command, groups included, and the command."""
 
     def walk(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], click.Command]]:
         yield words, command
         if isinstance(command, click.Group):
-            context = click.Context(command)
+            context = seen(command)
             for name in command.list_commands(context):
                 inner = lab if (*words, name) == ("fairlead", "lab") else command.get_command(context, name)
                 assert inner is not None
@@ -79,13 +84,13 @@ def tagged(rows: tuple[tuple[str, str], ...]) -> list[str]:
 
 def usage(words: tuple[str, ...], command: click.Command) -> str:
     """Bold what is typed, italic what is meant."""
-    pieces = command.collect_usage_pieces(click.Context(command, info_name=" ".join(words)))
+    pieces = command.collect_usage_pieces(seen(command, " ".join(words)))
     return f".B {plain(' '.join(words))}\n.I " + plain(" ".join(pieces))
 
 
 def options(command: click.Command) -> list[str]:
     """Every option with its help, as `--help` shows it."""
-    context = click.Context(command, help_option_names=["-h", "--help"])
+    context = seen(command)
     rows = [
         found
         for p in command.get_params(context)
@@ -181,7 +186,7 @@ def summary(command: click.Command) -> str:
 
 
 def _listed(words: tuple[str, ...], group: click.Group) -> list[str]:
-    context = click.Context(group)
+    context = seen(group)
     inner = {name: group.get_command(context, name) for name in group.list_commands(context)}
     rows = tuple((" ".join((*words[1:], name)), each.get_short_help_str(200)) for name, each in inner.items() if each)
     return tagged(rows)

@@ -196,10 +196,13 @@ def test_sweep_keeps_to_its_buckets() -> None:
 
 
 def test_count_by_destination() -> None:
-    """Each word in use counts for its destination; ids beyond the table are left out."""
+    """Each live word counts for its destination; ids beyond the table are left out, and so is what has expired."""
     table = buckets(word(1, 0, ESTABLISHED), word(3, 0, EMBRYONIC), word(1, 9, CLOSING), word(77, 0, ESTABLISHED))
+    clock = {"fine_now": 10, "coarse_now": 0}
 
-    assert struct.unpack("=4I", flows.count(table, 4)) == (0, 2, 0, 1)
+    assert struct.unpack("=4I", flows.count(table, 4, **clock, timeouts=bytes([10] * 8))) == (0, 2, 0, 1)
+    assert struct.unpack("=4I", flows.count(table, 4, **clock, timeouts=bytes([9] * 8))) == (0, 2, 0, 0)
+    assert struct.unpack("=4I", flows.count(table, 4, **clock, timeouts=bytes(8))) == (0, 1, 0, 0)
 
 
 def test_totals_sum_over_cpus() -> None:

@@ -186,7 +186,7 @@ def test_a_new_address_waits_for_the_next_start(calm: Lab, tmp_path: Path) -> No
     session, path = since(calm), tmp_path / "new.yaml"
     path.write_text(re.sub(r"(?m)^address: .*$", "address: 192.0.2.111", calm.config))
     later = "192.0.2.11 stays the BGP router id until the next start, then it is the new `address`, 192.0.2.111"
-    assert "set address 192.0.2.111; the BGP router id follows with the next start" in said(calm, "plan", str(path), code=4)
+    assert "set address 192.0.2.111; the BGP router id follows with the next start" in said(calm, "plan", str(path), fine=(4,))
     calm.reload(path.read_text())
     assert later in calm.status()["warnings"]
     calm.reload(calm.config)

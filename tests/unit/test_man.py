@@ -78,4 +78,5 @@ def test_the_pages_are_written(tmp_path: Path) -> None:
     subprocess.run(argv, env=env, capture_output=True, timeout=60, check=True)
 
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.8" for name in COMMANDS}
+    assert ".B \\-h, \\-\\-help" in page("fairlead-status")
     assert (tmp_path / "fairlead-status.8").read_text() == page("fairlead-status")

@@ -49,8 +49,9 @@ size_t fl_sweep(void *flows, size_t first, size_t last, uint8_t fine_now, uint8_
 	return cleared;
 }
 
-/* Words per destination id. */
-void fl_count(const void *flows, size_t buckets, uint32_t *out, uint32_t destinations)
+/* Words that have not expired, per destination id. */
+void fl_count(const void *flows, size_t buckets, uint8_t fine_now, uint8_t coarse_now, const uint8_t *timeouts, uint32_t *out,
+	      uint32_t destinations)
 {
 	const uint64_t *word = flows;
 	const uint64_t *end = word + WORDS(buckets);
@@ -58,7 +59,9 @@ void fl_count(const void *flows, size_t buckets, uint32_t *out, uint32_t destina
 	for (; word < end; word++) {
 		uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
 
-		if (seen != 0 && word_destination(seen) < destinations)
+		if (seen == 0 || word_destination(seen) >= destinations)
+			continue;
+		if (!expired(seen, fine_now, coarse_now, timeouts))
 			out[word_destination(seen)]++;
 	}
 }

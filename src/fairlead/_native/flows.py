@@ -35,10 +35,13 @@ def sweep(
     return cleared
 
 
-def count(flows: bytes | bytearray | memoryview, destinations: int) -> bytes:
-    """Current flows per destination id, u32 in host order; expired ones that no sweep has met yet are counted too."""
-    out = bytearray(4 * destinations)
-    lib.fl_count(ffi.from_buffer("char[]", flows), len(flows) // _BUCKET, ffi.from_buffer("uint32_t[]", out), destinations)
+def count(flows: bytes | bytearray | memoryview, destinations: int, *, fine_now: int, coarse_now: int, timeouts: bytes) -> bytes:
+    """Live flows per destination id, u32 in host order: an expired entry, which no sweep may have met yet, is none."""
+    if len(timeouts) != 8:
+        raise IndexError(f"{len(timeouts)} timeouts")
+    table, out = ffi.from_buffer("char[]", flows), bytearray(4 * destinations)
+    buckets, cells = len(flows) // _BUCKET, ffi.from_buffer("uint32_t[]", out)
+    lib.fl_count(table, buckets, fine_now & 255, coarse_now & 255, timeouts, cells, destinations)
     return bytes(out)
 
 

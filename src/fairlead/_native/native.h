@@ -28,7 +28,8 @@ int fl_grace(void);
 
 size_t fl_sweep(void *flows, size_t first, size_t last, uint8_t fine_now, uint8_t coarse_now, const uint8_t *timeouts,
 		const uint8_t *owned, size_t owned_bytes);
-void fl_count(const void *flows, size_t buckets, uint32_t *out, uint32_t destinations);
+void fl_count(const void *flows, size_t buckets, uint8_t fine_now, uint8_t coarse_now, const uint8_t *timeouts, uint32_t *out,
+	      uint32_t destinations);
 void fl_survey(const void *flows, size_t buckets, uint8_t fine_now, uint8_t coarse_now, const uint8_t *timeouts,
 	       const uint32_t *places, uint32_t destinations, uint32_t *out);
 void fl_sum_cells(const void *cells, uint32_t cpus, uint32_t stride, const uint32_t *ids, size_t count, uint64_t *out);

@@ -234,8 +234,10 @@ class Kernel:
         return found
 
     def flow_counts(self) -> Sequence[int]:
-        """Current flow entries by destination id; a scan of the whole table, 20 ms for 64 MB: call it in a thread."""
-        return memoryview(flows.count(self.view("flows"), self.geometry.destinations)).cast("I")
+        """Live flow entries by destination id; a scan of the whole table, 20 ms for 64 MB: call it in a thread."""
+        (fine, coarse), table, timeouts = self.ticks(), self.view("flows"), self._timeouts()
+        found = flows.count(table, self.geometry.destinations, fine_now=fine, coarse_now=coarse, timeouts=timeouts)
+        return memoryview(found).cast("I")
 
     def ticks(self) -> tuple[int, int]:
         """Low bytes of the fine and the coarse tick now."""
