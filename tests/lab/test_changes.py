@@ -232,6 +232,7 @@ def test_drain_waits_for_the_last_flow(calm: Lab, tmp_path: Path) -> None:
     """A drained backend keeps its connections and gets no new ones; --wait tells how many are left, and ends with the last."""
     quick = "timeouts: {closing: 1, embryonic: 3}\n\nservices:"
     change(calm, "apply", edited(calm, tmp_path, ("\nservices:", f"\n{quick}")))
+    settled(calm)
     with held(calm, V4, 40) as connections:
         mine = connections.first["backends"]["backend2"]
         out = shell(calm, "drain", f"{SEGMENT[4]}22", "--wait", "--timeout", "2")
