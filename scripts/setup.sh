@@ -17,6 +17,7 @@ PACKAGES=(
 	gcc libc6-dev make pkg-config libbpf-dev libelf-dev # the extension
 	iproute2 ethtool nftables # what the tests compare before and after; the lab
 	iputils-ping tcpdump curl bpftool # to look at it with
+	mandoc zsh # which read the manual pages and the completion, in the tests
 )
 KERNEL_PACKAGES=(qemu-system-x86 file) # installed; the rest is unpacked into .tools/kernels
 # The versions to boot, oldest first: on Debian 12 its own, 6.1, and the backport of Debian 13's, 6.12. Packages that name the present

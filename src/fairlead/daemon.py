@@ -30,20 +30,20 @@ from fairlead.adapters.overrides import Overrides
 from fairlead.adapters.probes import Prober
 from fairlead.adapters.underlay import Underlay
 from fairlead.commands import Commands
+from fairlead.commands.leaving import remembered
 from fairlead.core import keys
 from fairlead.core.geometry import geometry_for
 from fairlead.ending import Ending
 from fairlead.errors import Refused
 from fairlead.events import HandedOver, Started, Stopped, Warned
 from fairlead.jobs import Jobs, Wakes
-from fairlead.leaving import remembered
 from fairlead.parts import Parts
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.pulse import Pulse
 from fairlead.rehearse import Rehearsing
-from fairlead.serving import Serving
-from fairlead.sinks import Sinks
+from fairlead.speaking.serving import Serving
+from fairlead.speaking.sinks import Sinks
 from fairlead.succession import Legacy
 
 RESOLVE_WITHIN = 0.5  # seconds

@@ -25,7 +25,7 @@ from fairlead.model import Config, Drained, Keys, Link, Override, ProbeKey, Prob
 from fairlead.preflight import Options
 from fairlead.presence import Presence
 from fairlead.rehearse import Rehearsing
-from fairlead.serving import Serving, warnings
+from fairlead.speaking.serving import Serving, warnings
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from fairlead.adapters.troubles import Troubles
 from fairlead.config import parse
 from fairlead.events import SinkRecovered, SinkTroubled, VipDown, VipUp, Warned
 from fairlead.model import Alert, Config, Delivery, Trouble
-from fairlead.telling import Teller, names, tellers
+from fairlead.speaking.telling import Teller, names, tellers
 from tests.receiver import Answer, Receiver
 
 VIP = ip_address("192.0.2.10")

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
-from fairlead import explaining
 from fairlead.adapters.http import Call, Handlers, Question
 from fairlead.adapters.log import Log
 from fairlead.cli import fairlead
+from fairlead.commands import explaining
 from fairlead.errors import Refused
 from fairlead.model import Status
 from fairlead.model.explaining import ExplainedBackend, ExplainedFlow, ExplainedHop, ExplainedService, Explanation, Step

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from fairlead import streaming
 from fairlead.adapters.http import Handlers, Question, Server, application
 from fairlead.adapters.log import Log
 from fairlead.core.deltas import delta
 from fairlead.events import Stopped, Warned
 from fairlead.model import Status
+from fairlead.speaking import streaming
 from tests.unit.http.tcp import WITHIN, Client, request
 from tests.unit.sample import DNS, STATUS, WEB
 

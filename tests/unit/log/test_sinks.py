@@ -19,7 +19,7 @@ from fairlead.config import parse
 from fairlead.errors import Refused
 from fairlead.events import Warned
 from fairlead.model import Config
-from fairlead.sinks import Sinks, named
+from fairlead.speaking.sinks import Sinks, named
 
 
 def config(logging: str) -> Config:

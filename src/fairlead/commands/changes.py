@@ -9,7 +9,7 @@ from dataclasses import replace
 from fairlead import preflight
 from fairlead.adapters import system
 from fairlead.adapters.http import Call, Question, Word
-from fairlead.blocking import Blocking
+from fairlead.commands.blocking import Blocking
 from fairlead.core import keys
 from fairlead.core.notes import notes
 from fairlead.errors import FairleadError, Refused

@@ -16,7 +16,7 @@ from fairlead.adapters.search import SearchSink
 from fairlead.events import SinkRecovered, SinkTroubled
 from fairlead.model import Config, Logging, Search
 from fairlead.records.ecs import Origin
-from fairlead.telling import tellers
+from fairlead.speaking.telling import tellers
 
 SPOOLS = "spool"  # below the state directory
 ON_RELOAD = 5.0  # seconds for a place that is named no longer to take what waits

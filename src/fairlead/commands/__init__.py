@@ -10,16 +10,16 @@ from fairlead import render, succession
 from fairlead._native import layout_hash
 from fairlead.adapters import system
 from fairlead.adapters.http import Call
-from fairlead.blocking import Blocking
-from fairlead.changes import Changes
+from fairlead.commands.blocking import Blocking
+from fairlead.commands.changes import Changes
+from fairlead.commands.explaining import Explaining
+from fairlead.commands.leaving import Leaving
+from fairlead.commands.overriding import Overriding
 from fairlead.core import keys, overrides
-from fairlead.explaining import Explaining
-from fairlead.leaving import Leaving
 from fairlead.model import Status, VerdictStatus
-from fairlead.overriding import Overriding
 from fairlead.parts import Parts
-from fairlead.scraping import Scraping
-from fairlead.streaming import Streaming
+from fairlead.speaking.scraping import Scraping
+from fairlead.speaking.streaming import Streaming
 
 
 class Commands:
