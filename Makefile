@@ -22,7 +22,7 @@ EXTENSION := src/fairlead/_native/_ext.abi3.so
 EXTENSION_SOURCES := setup.py $(wildcard bpf/abi*.h) $(wildcard src/fairlead/_native/*.c src/fairlead/_native/*.h src/fairlead/_native/*.py)
 C_SOURCES := $(wildcard bpf/*.[ch] bpf/lab/*.[ch] bench/*.[ch] src/fairlead/_native/*.[ch])
 
-.PHONY: help setup ready build bpf bpf-flags ext tools kernels man demo test soak fuzz check bench coverage requirements clean
+.PHONY: help setup ready build bpf bpf-flags ext tools kernels man demo test soak fuzz check check-form check-unit check-rest bench coverage requirements clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,13 +96,21 @@ soak: setup ## an hour under traffic, churn, outages of what takes events, resta
 fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
 	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)
 
-check: ready ## what needs no root: formats, warnings, types, layers, pure tests, what the programs weigh
+check: ready ## what needs no root: formats, warnings, types, layers, pure tests, what the programs weigh; in less than a minute
+	@$(MAKE) --output-sync=target --jobs=3 check-form check-unit check-rest
+
+check-form:
 	@[ -z "$(C_SOURCES)" ] || $(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/unit tests/wire
 	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o $(OBJECTS)/twin.bpf.o
+
+check-unit:
+	@$(PYTHON) -m pytest -q -m "not root" tests/unit
+
+check-rest:
+	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/wire
 
 bench: setup ## measure the data plane; rewrites bench/RESULTS.md and bench/results.json
 	@$(PYTHON) -m bench
