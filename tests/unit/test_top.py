@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -272,6 +273,19 @@ def test_top_prints_once_into_a_pipe(api: Api) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert "192.0.2.10:80/tcp      web" in done.stdout
+
+
+@pytest.mark.parametrize(("show", "first"), [("services", "service"), ("backends", "backend"), ("verdicts", "verdict")])
+def test_top_for_programs(api: Api, show: str, first: str) -> None:
+    """One look as JSON: a row for each, rates as numbers."""
+    words = [FAIRLEAD, "top", "--json", "--show", show, "--every", "0.3", "--socket", str(api.path)]
+    rows = json.loads(subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout)
+    assert rows
+    assert all(next(iter(row)) == first and row[first] and row["packets_per_second"] >= 0 for row in rows)
+    if show == "services":
+        assert {"service", "name", "state", "packets_per_second", "bits_per_second", "new_flows_per_second", "flows"} == set(
+            rows[0]
+        )
 
 
 def test_a_dumb_terminal_is_no_screen(api: Api) -> None:

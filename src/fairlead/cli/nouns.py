@@ -91,17 +91,18 @@ def flows(socket: str, backend: str | None, service: str | None, **how: Any) -> 
     "--every", type=click.FloatRange(min=0.2), default=1.0, show_default=True, metavar="SECONDS", help="Between two looks."
 )
 @options.color
-def top(socket: str, by: str, show: str, every: float, color: str) -> None:
+@options.json
+def top(socket: str, by: str, show: str, every: float, color: str, *, as_json: bool) -> None:
     """Show what goes on, live.
 
     Packets, bits and new flows each second, between two looks. Keys: s services, b backends, v verdicts; sorted by p packets,
     t bits, n new flows, f flows, a name; arrows and page keys scroll, the space bar holds the picture, q quits. Into a pipe
-    goes one look.
+    goes one look; --json is one too.
     """
     from fairlead.cli import top as live
     from fairlead.render.top import View
 
-    sys.exit(live.top(socket, View(show, _SORTS[by]), every, color))
+    sys.exit(live.top(socket, View(show, _SORTS[by]), every, color, as_json=as_json))
 
 
 @click.command(cls=options.Reading)

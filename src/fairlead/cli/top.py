@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -17,10 +18,14 @@ _PATIENCE = 5.0  # seconds: keys wait meanwhile
 _QUIT = frozenset(("q", "Q", "\x03", "\x04"))
 
 
-def top(path: str, view: View, every: float, color: str) -> int:
-    """Live on a terminal; elsewhere once, over one interval. `every` is in seconds."""
+def top(path: str, view: View, every: float, color: str, *, as_json: bool) -> int:
+    """Live on a terminal; elsewhere, and as JSON, once, over one interval. `every` is in seconds."""
     try:
         before = _look(path)
+        if as_json:
+            time.sleep(every)
+            print(json.dumps(drawn.figures(before, _look(path), view), indent=2))
+            return 0
         if not live():
             time.sleep(every)
             print(dressed(drawn.once(before, _look(path), view, _clock()), color), end="")

@@ -80,6 +80,18 @@ def once(before: Status, after: Status, view: View, clock: str) -> str:
     return "\n".join([*summary(before, after, clock, wide), "", *_table(before, after, view, wide)]) + "\n"
 
 
+def figures(before: Status, after: Status, view: View) -> list[dict[str, object]]:
+    """The same for programs: a row each, rates as numbers each second."""
+    seconds, total = after.at - before.at, "packets" if view.what == "verdicts" else "flows"
+    tables = {
+        "verdicts": (_counted, ("verdict", "action")),
+        "services": (_services, ("service", "name", "state")),
+        "backends": (_backends, ("backend", "service", "state")),
+    }
+    make, names = tables[view.what]
+    return [_figures(names, row, total) for row in sorted(make(before, after, seconds), key=_order(view.sort))]
+
+
 def deepest(after: Status, view: View, rows: int) -> int:
     """How many rows can be scrolled past."""
     backends = sum(len(s.backends) for s in after.services)
@@ -187,13 +199,24 @@ def _order(sort: str) -> Callable[[_Row], tuple[float, str]]:
     return place
 
 
-def _verdicts(before: Status, after: Status, view: View, seconds: float) -> list[str]:
+def _figures(names: Sequence[str], row: _Row, total: str) -> dict[str, object]:
+    words = dict(zip(names, row.cells, strict=False))
+    per_second = {"packets_per_second": row.rates.packets, "bits_per_second": row.rates.octets * 8}
+    new = {"new_flows_per_second": row.rates.new_flows} if total == "flows" else {}
+    return {**words, **per_second, **new, total: row.flows}
+
+
+def _counted(before: Status, after: Status, seconds: float) -> list[_Row]:
     rows = []
     for name, v in after.verdicts.items():
         old = before.verdicts.get(name, v)
         rates = Rates(rate(old.packets, v.packets, seconds), rate(old.bytes, v.bytes, seconds), 0.0)
         rows.append(_Row(name, (name, v.action), rates, v.packets))
-    rows.sort(key=_order("f" if view.sort == "n" else view.sort))
+    return rows
+
+
+def _verdicts(before: Status, after: Status, view: View, seconds: float) -> list[str]:
+    rows = sorted(_counted(before, after, seconds), key=_order("f" if view.sort == "n" else view.sort))
     cells = [(*r.cells, compact(r.rates.packets), compact(r.rates.octets * 8), number(r.flows)) for r in rows]
     return table(("VERDICT", "ACTION", "PACKETS/S", "BITS/S", "PACKETS"), cells)
 
