@@ -96,7 +96,7 @@ soak: setup ## an hour under traffic, churn, outages of what takes events, resta
 fuzz: setup ## compare the program with the reference model (N=100000 frames, SEED=... to repeat a run)
 	@unshare -n $(PYTHON) -m tests.bpf.fuzz $(or $(N),100000) $(SEED)
 
-check: ready ## what needs no root: formats, warnings, types, layers, pure tests, what the programs weigh; in less than a minute
+check: ready ## what needs no root: formats, warnings, types, layers, pure tests, what the programs weigh
 	@$(MAKE) --output-sync=target --jobs=3 check-form check-unit check-rest
 
 check-form:
@@ -107,7 +107,7 @@ check-form:
 	@$(PYTHON) scripts/programs.py $(OBJECTS)/balancer.bpf.o $(OBJECTS)/probe.bpf.o $(OBJECTS)/twin.bpf.o
 
 check-unit:
-	@$(PYTHON) -m pytest -q -m "not root" tests/unit
+	@$(PYTHON) -m pytest -q -m "not root and not live" tests/unit
 
 check-rest:
 	@$(PYTHON) -m pytest -q -m "not root" tests/repo tests/wire

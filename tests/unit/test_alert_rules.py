@@ -9,6 +9,8 @@ import yaml
 
 from tests.prometheus import RULES, alerts, promtool, seconds
 
+pytestmark = pytest.mark.live
+
 OFTEN, SELDOM = 15, 240  # seconds between two scrapes; of tests that last for days
 AT = 'job="fairlead",instance="a:8080"'
 SERVICE = f'{AT},service="192.0.2.10:80/tcp",name="web"'

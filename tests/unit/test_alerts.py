@@ -23,6 +23,8 @@ from fairlead.model import Alert, Config, Delivery, Trouble
 from fairlead.speaking.telling import Teller, names, tellers
 from tests.receiver import Answer, Receiver
 
+pytestmark = pytest.mark.live
+
 VIP = ip_address("192.0.2.10")
 DOWN, UP = VipDown(VIP, "no backend", "critical"), VipUp(VIP, "critical")
 

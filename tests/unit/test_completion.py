@@ -18,6 +18,8 @@ from fairlead.model import Status
 from tests.unit.sample import STATUS
 from tests.unit.served import Served
 
+pytestmark = pytest.mark.live
+
 BIN = Path(sys.executable).parent
 # the words of a line as bash hands them to a completion function, for a user who has just pressed TAB behind it
 BASH = """\

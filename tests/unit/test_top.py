@@ -32,6 +32,8 @@ from tests.lab.kit import eventually
 from tests.unit.sample import NOW, STATUS, WEB
 from tests.unit.served import Served
 
+pytestmark = pytest.mark.live
+
 FAIRLEAD = str(Path(sys.executable).parent / "fairlead")
 GOLDEN = Path(__file__).parent / "golden"
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"

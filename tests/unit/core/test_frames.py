@@ -12,6 +12,8 @@ from scapy.layers.l2 import Dot1Q, Ether
 from fairlead.core import frames
 from fairlead.errors import UsageError
 
+pytestmark = pytest.mark.live
+
 MAC = bytes.fromhex("02000000001b")
 
 

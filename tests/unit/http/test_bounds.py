@@ -14,6 +14,8 @@ import pytest
 
 from tests.unit.http.tcp import BEARER, BIG, BOUNDS, TOKEN, WITHIN, Client, Tcp, request, tcp
 
+pytestmark = pytest.mark.live
+
 SLOW_ANSWER = 5 * WITHIN / 10  # seconds after which "in time" cannot be said any more
 
 
