@@ -62,7 +62,28 @@ def _login(said: Search) -> tuple[str, str] | None:
     return (said.username, said.password or _line(said.password_file)) if said.username else None
 
 
-class _Elastic:
+class _Client:
+    """What both have in common; `_away` are the errors of the client that is `_client`."""
+
+    _away: tuple[type[Exception], ...]
+    _client: Any
+
+    def _ask(self, what: Any, **words: Any) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the cluster's deprecations are not for the daemon's output
+                return what(**words)
+        except self._away as e:
+            if getattr(e, "status_code", 0) == _TOO_LARGE:
+                raise TooLarge from None
+            raise Away(_said(e)) from None
+
+    def close(self) -> None:
+        with contextlib.suppress(*self._away):
+            self._client.close()
+
+
+class _Elastic(_Client):
     def __init__(self, said: Search) -> None:
         import elasticsearch
 
@@ -91,22 +112,8 @@ class _Elastic:
         answer = self._ask(self._client.bulk, index=stream, operations=[body])
         return getattr(answer, "body", answer)
 
-    def _ask(self, what: Any, **words: Any) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the cluster's deprecations are not for the daemon's output
-                return what(**words)
-        except self._away as e:
-            if getattr(e, "status_code", 0) == _TOO_LARGE:
-                raise TooLarge from None
-            raise Away(_said(e)) from None
 
-    def close(self) -> None:
-        with contextlib.suppress(*self._away):
-            self._client.close()
-
-
-class _Open:
+class _Open(_Client):
     def __init__(self, said: Search) -> None:
         import opensearchpy
 
@@ -130,20 +137,6 @@ class _Open:
 
     def bulk(self, stream: str, body: bytes) -> object:
         return self._ask(self._client.bulk, index=stream, body=body)
-
-    def _ask(self, what: Any, **words: Any) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return what(**words)
-        except self._away as e:
-            if getattr(e, "status_code", 0) == _TOO_LARGE:
-                raise TooLarge from None
-            raise Away(_said(e)) from None
-
-    def close(self) -> None:
-        with contextlib.suppress(*self._away):
-            self._client.close()
 
 
 def _with_port(url: str) -> str:
